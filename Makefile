@@ -1,0 +1,265 @@
+# Twofold's build. Sources are found by place; nothing is listed by name.
+#
+#   make            the hypervisor, the command, the guests' programs
+#   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
+#   make test       everything that is checked, in under 20 minutes on 2 CPUs
+#   make unit | random | lint | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
+#   make V=1 ...    shows each command
+#
+# SPDX-License-Identifier: BSD-2-Clause
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+B := build
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-8s %s\n' $(1) $(2)
+else
+Q :=
+say = @:
+endif
+
+CC := gcc
+CLANG ?= clang
+OBJCOPY ?= objcopy
+
+WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
+STD := -std=gnu11 -MMD -MP
+GCC_INCLUDE := $(shell $(CC) -print-file-name=include)
+
+ENGINE_SRC ?= $(sort $(wildcard engine/*.c engine/*/*.c))
+HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c hv/*/*/*.c))
+HV_ASM := $(sort $(wildcard hv/*.S hv/*/*.S hv/*/*/*.S))
+CLI_SRC := $(sort $(wildcard cli/*.c))
+SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+RANDOM_SRC := $(sort $(wildcard tests/random/*.c))
+THREADS_SRC := $(sort $(wildcard tests/threads/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+WORKLOAD_SRC := $(sort $(wildcard guest/workload/*.c))
+BARETEST_SRC := $(sort $(wildcard guest/baretest/*/*.c))
+
+# ---- flags, one set for each kind of object ----
+
+# Freestanding: the compiler's own headers and nothing of libc. -mgeneral-regs-only, because the
+# guest's FPU and vector registers stay loaded while the hypervisor runs.
+BARE := -ffreestanding -nostdinc -isystem $(GCC_INCLUDE) -fno-stack-protector -mno-red-zone \
+	-mcmodel=small -mgeneral-regs-only -fno-pic -fno-pie -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -O2 -g
+ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+FUZZER := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all
+
+ENGINE_INC := -Iinclude -Iengine
+HV_INC := -Iinclude -Ihv
+TEST_INC := -Iinclude -Iengine -Itests -Itests/support
+
+# ---- objects ----
+
+obj = $(patsubst %,$(B)/$(1)/%.o,$(basename $(2)))
+
+BARE_OBJ := $(call obj,bare,$(ENGINE_SRC))
+HV_OBJ := $(call obj,hv,$(HV_SRC)) $(call obj,hv-asm,$(HV_ASM))
+CLI_OBJ := $(call obj,user,$(CLI_SRC))
+ASAN_ENGINE := $(call obj,user-asan,$(ENGINE_SRC))
+ASAN_SUPPORT := $(call obj,user-asan,$(SUPPORT_SRC))
+TSAN_ENGINE := $(call obj,user-tsan,$(ENGINE_SRC))
+TSAN_SUPPORT := $(call obj,user-tsan,$(SUPPORT_SRC))
+FUZZ_ENGINE := $(call obj,user-fuzz,$(ENGINE_SRC))
+FUZZ_SUPPORT := $(call obj,user-fuzz,$(SUPPORT_SRC))
+
+UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
+RANDOM_BIN := $(if $(RANDOM_SRC),$(B)/tests/random)
+THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
+HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
+GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
+
+.PHONY: all hv cli engine guests tests setup run test unit random fuzz lint bench soak stress iso \
+	initramfs tidy clean distclean
+all: hv cli guests
+hv: $(HV_BIN)
+cli: $(B)/twofold
+engine: $(BARE_OBJ)
+guests: $(GUEST_BIN)
+tests: $(UNIT_BIN) $(RANDOM_BIN) $(THREADS_BIN)
+
+$(B)/bare/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) $(BARE) $(ENGINE_INC) -c -o $@ $<
+
+$(B)/hv/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) $(BARE) $(HV_CFLAGS) $(HV_INC) -c -o $@ $<
+
+# gcc must not turn the loops of memcpy() and its sisters into calls of themselves.
+$(B)/hv/hv/core/string.o: HV_CFLAGS := -fno-tree-loop-distribute-patterns
+
+$(B)/hv-asm/%.o: %.S
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -MMD -MP -g -fno-pic $(HV_INC) -D__ASSEMBLY__ -c -o $@ $<
+
+$(B)/user/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -O2 -g -D_GNU_SOURCE -Iinclude -Icli -c -o $@ $<
+
+# Tests may be written without prototypes for their own global functions.
+TEST_WARN := $(filter-out -Wmissing-prototypes,$(WARN))
+$(B)/user-asan/%.o: %.c
+	$(call say,CC,"$< (asan)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(TEST_WARN) $(ASAN) -D_GNU_SOURCE $(TEST_INC) $(if $(filter hv/%,$<),-Ihv) \
+		-c -o $@ $<
+
+$(B)/user-tsan/%.o: %.c
+	$(call say,CC,"$< (tsan)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(TEST_WARN) $(TSAN) -D_GNU_SOURCE $(TEST_INC) -c -o $@ $<
+
+$(B)/user-fuzz/%.o: %.c
+	$(call say,CLANG,"$< (fuzzer)")
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(STD) $(filter-out -Werror,$(TEST_WARN)) $(FUZZER) -D_GNU_SOURCE $(TEST_INC) \
+		-c -o $@ $<
+
+# Archives, so that the test of a low floor links only the floors that it calls.
+define archive
+$(B)/$(1).a: $(2)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(Q)ar rcs $$@ $$(filter %.o,$$^)
+endef
+$(eval $(call archive,engine-asan,$(ASAN_ENGINE)))
+$(eval $(call archive,support-asan,$(ASAN_SUPPORT)))
+$(eval $(call archive,engine-tsan,$(TSAN_ENGINE)))
+$(eval $(call archive,support-tsan,$(TSAN_SUPPORT)))
+$(eval $(call archive,engine-fuzz,$(FUZZ_ENGINE)))
+$(eval $(call archive,support-fuzz,$(FUZZ_SUPPORT)))
+
+# ---- the hypervisor ----
+
+$(B)/twofold-hv.elf64: $(HV_OBJ) $(BARE_OBJ) hv/boot/link.ld
+	$(call say,LD,$@)
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
+		-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments -T hv/boot/link.ld \
+		-o $@ $(HV_OBJ) $(BARE_OBJ)
+
+# QEMU's multiboot loader takes 32-bit ELF files only.
+$(B)/twofold-hv.elf: $(B)/twofold-hv.elf64
+	$(Q)$(OBJCOPY) -O elf32-i386 $< $@
+
+# ---- the command ----
+
+$(B)/twofold: $(CLI_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ -ljansson
+
+# ---- what runs in guests ----
+
+$(B)/workload: $(call obj,guest,$(WORKLOAD_SRC))
+	$(call say,LD,$@)
+	$(Q)$(CC) -static -pthread -o $@ $^ -lm
+
+$(B)/initramfs-mark: $(call obj,guest,guest/initramfs/mark.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) -static -s -o $@ $^
+
+$(B)/guest/%.o: %.c
+	$(call say,CC,"$< (guest)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -O2 -g -D_GNU_SOURCE -pthread -c -o $@ $<
+
+BUILD := $(B)
+-include guest/baretest/baretest.mk
+
+INITRAMFS := $(B)/initramfs.cpio
+initramfs: $(INITRAMFS)
+$(INITRAMFS): guest/initramfs/init scripts/mkinitramfs.sh $(B)/initramfs-mark \
+		$(if $(WORKLOAD_SRC),$(B)/workload)
+	$(call say,CPIO,$@)
+	$(Q)scripts/mkinitramfs.sh $@ guest/initramfs/init $(B)/initramfs-mark \
+		$(if $(WORKLOAD_SRC),$(B)/workload)
+
+# ---- tests ----
+
+# Extra sources of a unit test: the words of a line "/* sources: hv/dev/lapic.c ... */" in it.
+SOURCES_OF = $(shell sed -n 's,^/\* sources: *\(.*[^ ]\) *\*/.*,\1,p' $(1) | head -n 1)
+
+define unit_rule
+$(B)/tests/$(basename $(notdir $(1))): $(call obj,user-asan,$(1)) \
+		$(call obj,user-asan,$(call SOURCES_OF,$(1))) $(B)/support-asan.a $(B)/engine-asan.a
+	$$(call say,LD,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(CC) $(ASAN) -pthread -o $$@ $$(filter %.o,$$^) -Wl,--start-group $(B)/support-asan.a \
+		$(B)/engine-asan.a -Wl,--end-group -lcmocka -lm
+endef
+$(foreach t,$(UNIT_SRC),$(eval $(call unit_rule,$(t))))
+$(B)/user-asan/tests/unit/%.o: TEST_INC += -Ihv
+
+$(B)/tests/random: $(call obj,user-asan,$(RANDOM_SRC)) $(B)/support-asan.a $(B)/engine-asan.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ASAN) -pthread -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/support-asan.a \
+		$(B)/engine-asan.a -Wl,--end-group -lm
+
+$(B)/tests/threads: $(call obj,user-tsan,$(THREADS_SRC)) $(B)/support-tsan.a $(B)/engine-tsan.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(TSAN) -pthread -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/support-tsan.a \
+		$(B)/engine-tsan.a -Wl,--end-group -lm
+
+$(B)/tests/fuzz_%: $(B)/user-fuzz/tests/fuzz/fuzz_%.o $(B)/support-fuzz.a $(B)/engine-fuzz.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(B)/support-fuzz.a $(B)/engine-fuzz.a -Wl,--end-group -lm
+
+# ---- jobs ----
+
+setup:
+	$(Q)scripts/setup.sh
+
+run test soak iso: setup
+	$(Q)$(MAKE) --no-print-directory all initramfs
+	$(Q)scripts/$@.sh
+
+bench stress: setup
+	$(Q)$(MAKE) --no-print-directory all initramfs
+	$(Q)bench/$@.sh
+
+unit: $(UNIT_BIN)
+	$(Q)scripts/unit.sh $(UNIT_BIN)
+
+random: $(RANDOM_BIN)
+	$(Q)$(if $(RANDOM_BIN),timeout 600 $(RANDOM_BIN),echo 'no random histories here')
+
+# FUZZ_SECONDS: for each fuzzer.
+FUZZ_SECONDS ?= 600
+fuzz: $(FUZZ_BIN)
+	$(Q)scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_BIN)
+
+lint:
+	$(Q)scripts/lint.sh
+
+# clang-tidy finds more than it proves: its report is to be read, not a gate.
+tidy:
+	$(Q)clang-tidy --quiet $(ENGINE_SRC) -- -std=gnu11 -ffreestanding $(ENGINE_INC)
+	$(Q)clang-tidy --quiet $(HV_SRC) -- -std=gnu11 -ffreestanding $(HV_INC)
+	$(Q)clang-tidy --quiet $(CLI_SRC) -- -std=gnu11 -D_GNU_SOURCE -Icli
+
+# Keeps the kernel that was downloaded; distclean does not.
+clean:
+	$(Q)find $(B) -mindepth 1 -maxdepth 1 ! -name kernel -exec rm -rf {} +
+distclean:
+	$(Q)rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,384 @@
+/* `twofold run`: checks what it was given, starts the machine, carries the guest's console and the
+ * hypervisor's stream until the end, says how it ended.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "console.h"
+#include "home.h"
+#include "kernel.h"
+#include "machine.h"
+#include "options.h"
+#include "say.h"
+#include "stats.h"
+#include "stream.h"
+#include "work.h"
+
+enum { WORDS = 4096, GRACE_MS = 5000 };
+
+struct run {
+	struct options o;
+	struct kernel kernel;
+	struct image initrd;
+	bool has_initrd;
+	struct machine machine;
+	struct console console;
+	struct stream stream;
+	struct work work;
+	char words[WORDS]; /* the first that QEMU itself said */
+	size_t words_n;
+	double started, ended; /* seconds on a monotonic clock; ended 0: it runs */
+	const char *reason;    /* why we stopped it; NULL: it ended by itself */
+	int signal;            /* that made us stop; 0: none */
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- before ---- */
+
+static int kernel_find(struct run *r)
+{
+	char *path = r->o.kernel ? strdup(r->o.kernel) : home_file("kernel/vmlinuz");
+	int status;
+
+	if (!r->o.kernel && access(path, F_OK) != 0) {
+		say("kernel %s: not there: 'make setup' fetches Debian's, or give one by --kernel",
+		    path);
+		return EXIT_BAD_FILE;
+	}
+	status = kernel_open(&r->kernel, path);
+	if (!status && r->o.append && strlen(r->o.append) > r->kernel.cmdline_max) {
+		say("--append: %zu characters: this kernel takes at most %u", strlen(r->o.append),
+		    r->kernel.cmdline_max);
+		status = EXIT_BAD_USAGE;
+	}
+	return status;
+}
+
+static int initrd_find(struct run *r)
+{
+	char *path;
+
+	if (r->o.initrd && !strcmp(r->o.initrd, "none"))
+		return 0;
+	/* Our small user space is for Linux only. */
+	if (!r->o.initrd && r->kernel.kind != KERNEL_BZIMAGE)
+		return 0;
+	path = r->o.initrd ? strdup(r->o.initrd) : home_file("initramfs.cpio");
+	if (!r->o.initrd && access(path, F_OK) != 0) {
+		say("initrd %s: not there: 'make initramfs' makes it, or give one by --initrd", path);
+		return EXIT_BAD_FILE;
+	}
+	r->has_initrd = true;
+	return image_open(&r->initrd, "initrd", path);
+}
+
+static int memory_check(const struct run *r)
+{
+	uint64_t need = r->kernel.needs + (r->has_initrd ? r->initrd.size : 0);
+
+	if (need <= r->o.mem)
+		return 0;
+	say("--mem %s: too little for this kernel and initrd: give at least %s",
+	    say_size(r->o.mem), say_size((need + (1 << 20) - 1) >> 20 << 20));
+	return EXIT_BAD_USAGE;
+}
+
+/* ---- during ---- */
+
+static int signals_open(void)
+{
+	static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		sigaddset(&set, ours[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void stop(struct run *r, const char *reason)
+{
+	if (!r->reason)
+		r->reason = reason;
+	machine_kill(&r->machine);
+}
+
+static void signals_take(struct run *r, int fd)
+{
+	struct signalfd_siginfo si;
+
+	while (read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD)
+			continue;
+		r->signal = (int)si.ssi_signo;
+		stop(r, "signal");
+	}
+}
+
+static void words_take(struct run *r)
+{
+	char rest[512];
+	ssize_t n;
+
+	for (;;) {
+		bool room = r->words_n < sizeof(r->words) - 1;
+
+		n = room ? read(r->machine.errors, r->words + r->words_n,
+				sizeof(r->words) - 1 - r->words_n)
+			 : read(r->machine.errors, rest, sizeof(rest));
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			close(r->machine.errors);
+			r->machine.errors = -1;
+			return;
+		}
+		if (room)
+			r->words_n += (size_t)n;
+	}
+}
+
+static void progress(const struct run *r, double t)
+{
+	const json_t *exits = json_object_get(r->stream.last, "exits");
+	const char *key;
+	json_t *value;
+	json_int_t sum = 0;
+
+	json_object_foreach((json_t *)exits, key, value)
+		sum += json_integer_value(value);
+	say_progress("%s, %u CPUs: %.0f s, user space %s, %lld exits", r->o.mode, r->o.cpus,
+		     t - r->started, stream_guest_is_up(&r->stream) ? "is up" : "is not up yet",
+		     (long long)sum);
+}
+
+/* Milliseconds that poll() may wait: until the time limit, the end of a grace, the next look. */
+static int wait_ms(const struct run *r, double t)
+{
+	double until = t + 1;
+
+	if (r->o.timeout && !r->reason && r->started + r->o.timeout < until)
+		until = r->started + r->o.timeout;
+	return until > t ? (int)((until - t) * 1000) + 1 : 0;
+}
+
+static void carry(struct run *r, int signals)
+{
+	double said = 0;
+
+	for (;;) {
+		struct pollfd p[CONSOLE_POLLS + 3];
+		bool gone;
+		double t;
+
+		console_wants(&r->console, p);
+		p[CONSOLE_POLLS] = (struct pollfd){signals, POLLIN, 0};
+		p[CONSOLE_POLLS + 1] = (struct pollfd){r->stream.fd, POLLIN, 0};
+		p[CONSOLE_POLLS + 2] = (struct pollfd){r->machine.errors, POLLIN, 0};
+		poll(p, CONSOLE_POLLS + 3, wait_ms(r, now()));
+
+		console_move(&r->console, p);
+		stream_read(&r->stream);
+		if (r->machine.errors >= 0)
+			words_take(r);
+		signals_take(r, signals);
+		machine_poll(&r->machine);
+		gone = r->machine.pid == 0;
+		t = now();
+		if (gone && !r->ended)
+			r->ended = t;
+
+		if (r->console.quit)
+			stop(r, "quit");
+		if (r->console.broken && !r->signal) {
+			r->signal = SIGPIPE;
+			stop(r, "signal");
+		}
+		if (r->o.timeout && t - r->started >= r->o.timeout && !r->stream.ended)
+			stop(r, "timeout");
+		if (r->stream.ended && !r->ended)
+			r->ended = t;
+		/* It has said all; a machine that does not power off need not keep us. */
+		if (r->stream.ended && !gone && t - r->ended > GRACE_MS / 1000.0)
+			machine_kill(&r->machine);
+		if (gone && r->stream.fd < 0 && console_drained(&r->console))
+			return;
+		/* Nobody takes the rest of the console: we were told to leave, so leave. */
+		if (gone && r->reason && t - r->ended > 1)
+			return;
+		if (t - said >= 1) {
+			progress(r, t);
+			said = t;
+		}
+	}
+}
+
+/* ---- after ---- */
+
+static void qemu_words_say(const struct run *r)
+{
+	const char *at = r->words;
+	size_t n;
+
+	for (; *at; at += n + (at[n] == '\n')) {
+		n = strcspn(at, "\n");
+		if (n)
+			say("QEMU: %.*s", (int)n, at);
+	}
+}
+
+/* How the hypervisor's end event maps to our exit status. */
+static int status_of_end(const json_t *end)
+{
+	const char *reason = json_string_value(json_object_get(end, "reason"));
+	int code = (int)json_integer_value(json_object_get(end, "code"));
+
+	if (!reason)
+		return EXIT_HV_FAILED;
+	if (!strcmp(reason, "poweroff") || !strcmp(reason, "reset"))
+		return 0;
+	if (!strcmp(reason, "debug_exit"))
+		return code & 0xff;
+	if (!strcmp(reason, "triple_fault"))
+		return EXIT_GUEST_CRASH;
+	if (!strcmp(reason, "error") && code == EXIT_BAD_FILE)
+		return EXIT_BAD_FILE;
+	return EXIT_HV_FAILED;
+}
+
+/* Says what went wrong, if anything did, and returns the exit status. */
+static int conclude(struct run *r)
+{
+	const char *reason;
+	int status;
+
+	if (r->o.verbose || (!r->stream.hello && !r->reason))
+		qemu_words_say(r);
+	if (r->reason) {
+		if (!strcmp(r->reason, "timeout")) {
+			say("the time limit of %g s has passed: the guest was stopped", r->o.timeout);
+			return EXIT_TIME_LIMIT;
+		}
+		return r->signal ? 128 + r->signal : 0;
+	}
+	if (!r->stream.ended) {
+		r->reason = "died";
+		say(r->stream.hello ? "the hypervisor died without a last word"
+				    : "the hypervisor did not start");
+		return EXIT_HV_FAILED;
+	}
+	reason = json_string_value(json_object_get(r->stream.last, "reason"));
+	r->reason = reason ? reason : "unknown";
+	status = status_of_end(r->stream.last);
+	if (status == EXIT_GUEST_CRASH && !strcmp(r->reason, "triple_fault"))
+		say("the guest crashed (triple fault)");
+	else if (status == EXIT_HV_FAILED && strcmp(r->reason, "debug_exit") != 0 &&
+		 !r->stream.error)
+		say("the hypervisor stopped: %s", r->reason);
+	return status;
+}
+
+static void std_files_open(void)
+{
+	/* If 0, 1 or 2 were closed, a pipe of ours would take its place. */
+	while (1) {
+		int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			return;
+		}
+	}
+}
+
+int command_run(int argc, char **argv)
+{
+	static struct run r;
+	const char *qemu, *version = "unknown";
+	char *hv = home_file("twofold-hv.elf");
+	void *stats = NULL;
+	int status, signals;
+
+	std_files_open();
+	status = options_parse(argc, argv, &r.o);
+	if (!status)
+		status = kernel_find(&r);
+	if (!status)
+		status = initrd_find(&r);
+	if (!status)
+		status = memory_check(&r);
+	if (status)
+		return status;
+	if (access(hv, R_OK) != 0) {
+		say("the hypervisor %s is not there: 'make' builds it (TWOFOLD_HOME names another place)",
+		    hv);
+		return EXIT_BAD_FILE;
+	}
+	qemu = machine_qemu();
+	if (!qemu)
+		return EXIT_BAD_FILE;
+	if (r.o.stats) {
+		stats = stats_open(r.o.stats);
+		if (!stats)
+			return EXIT_BAD_USAGE;
+		version = machine_qemu_version(qemu);
+	}
+
+	signals = signals_open();
+	r.started = now();
+	status = machine_start(&r.machine, qemu, hv, &r.o, &r.kernel,
+			       r.has_initrd ? &r.initrd : NULL);
+	if (status)
+		return status;
+	work_open(&r.work);
+	stream_open(&r.stream, r.machine.counters, r.o.verbose);
+	console_open(&r.console, r.machine.console, &r.work);
+	carry(&r, signals);
+	machine_kill(&r.machine);
+	console_restore();
+
+	status = conclude(&r);
+	if (stats) {
+		struct run_facts facts = {
+			.kernel = r.kernel.file.path,
+			.initrd = r.has_initrd ? r.initrd.path : NULL,
+			.qemu_version = version,
+			.reason = r.reason,
+			.status = status,
+			.wall_seconds = r.ended - r.started,
+			.work = r.work.all,
+		};
+
+		if (!stats_write(stats, &r.o, &r.stream, &facts) && !status)
+			status = EXIT_BAD_FILE;
+	}
+	if (r.signal) {
+		sigset_t none;
+
+		sigemptyset(&none);
+		signal(r.signal, SIG_DFL);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		raise(r.signal);
+	}
+	return status;
+}

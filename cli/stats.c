@@ -1,0 +1,105 @@
+/* The JSON object that --stats writes: see stats.h.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "say.h"
+
+void *stats_open(const char *path)
+{
+	/* Not truncated yet: an old file stays whole until there is something to write. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!f)
+		say("--stats %s: cannot write it: %s", path, strerror(errno));
+	return f;
+}
+
+/* The machine below, for every number is true of one machine only. */
+static json_t *machine_describe(const char *qemu_version)
+{
+	char line[256], model[256] = "unknown";
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	struct utsname u;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "model name : %255[^\n]", model) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	uname(&u);
+	return json_pack("{s:s, s:I, s:s, s:s}", "cpu", model, "cpus",
+			 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "linux", u.release, "qemu",
+			 qemu_version);
+}
+
+static double seconds_of(const json_t *event, const char *cycles)
+{
+	double khz = json_number_value(json_object_get(event, "tsc_khz"));
+
+	return khz > 0 ? json_number_value(json_object_get(event, cycles)) / khz / 1000 : 0;
+}
+
+/* Members that are always there, so that a reader need not ask: null where nothing was told. */
+static const char *const promised[] = {
+	"guest_seconds", "boot_seconds", "boot_cycles", "guest_cycles", "tsc_khz", "exits",
+	"guest_faults", "shadow_faults", "nested_faults", "unsyncs", "resyncs", "table_pages",
+};
+
+static json_t *stats_object(const struct options *o, const struct stream *s,
+			    const struct run_facts *r)
+{
+	json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s?, s:s?, s:s, s:i, s:f}", "twofold",
+				TWOFOLD_VERSION, "mode", o->mode, "cpus", (json_int_t)o->cpus,
+				"mem", (json_int_t)o->mem, "kernel", r->kernel, "initrd", r->initrd,
+				"append", o->append, "reason", r->reason, "status", r->status,
+				"wall_seconds", r->wall_seconds);
+
+	json_object_set_new(all, "machine", machine_describe(r->qemu_version));
+	if (s->last) {
+		json_object_set_new(all, "guest_seconds",
+				    json_real(seconds_of(s->last, "guest_cycles")));
+		if (json_number_value(json_object_get(s->last, "boot_cycles")) > 0)
+			json_object_set_new(all, "boot_seconds",
+					    json_real(seconds_of(s->last, "boot_cycles")));
+		json_object_update_missing(all, json_object_get(s->last, "engine"));
+		json_object_update_missing(all, s->last);
+		json_object_del(all, "engine");
+		json_object_del(all, "ev");
+	}
+	for (size_t i = 0; i < sizeof(promised) / sizeof(promised[0]); i++) {
+		if (!json_object_get(all, promised[i]))
+			json_object_set_new(all, promised[i], json_null());
+	}
+	json_object_set(all, "work", r->work);
+	json_object_set(all, "marks", s->marks);
+	return all;
+}
+
+bool stats_write(void *file, const struct options *o, const struct stream *s,
+		 const struct run_facts *r)
+{
+	json_t *all = stats_object(o, s, r);
+	FILE *f = file;
+	bool ok;
+
+	/* A device such as /dev/null or a pipe cannot be truncated, and need not be. */
+	(void)!ftruncate(fileno(f), 0);
+	ok = all && json_dumpf(all, f, JSON_INDENT(2)) == 0 && fputc('\n', f) != EOF;
+	ok &= fclose(f) == 0;
+	if (!ok)
+		say("--stats %s: not written: %s", o->stats, strerror(errno));
+	json_decref(all);
+	return ok;
+}

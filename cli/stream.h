@@ -1,0 +1,29 @@
+/* The hypervisor's stream on COM2: one JSON object a line (docs/protocol.md).
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CLI_STREAM_H
+#define CLI_STREAM_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct stream {
+	int fd;          /* -1: closed */
+	bool verbose;
+	bool hello;      /* the hypervisor has spoken */
+	bool error;      /* it told an error (we have passed it on) */
+	bool ended;      /* `last` is the end event */
+	json_t *last;    /* the newest counters or end event; NULL: none yet */
+	json_t *marks;   /* array of the mark events */
+	char *line;      /* what has come of the next line */
+	size_t have, room;
+};
+
+void stream_open(struct stream *s, int fd, bool verbose);
+/* Reads what is there, without waiting, and handles each whole line. */
+void stream_read(struct stream *s);
+/* The guest said (mark 1) that its user space is up. */
+bool stream_guest_is_up(const struct stream *s);
+
+#endif

@@ -1,0 +1,256 @@
+/* `twofold table`: runs side by side, one column for each --stats file.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include <argp.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "say.h"
+
+enum { RUNS_MAX = 8, NAME_WIDTH = 30, COLUMN_WIDTH = 14 };
+
+struct table {
+	json_t *run[RUNS_MAX];
+	int runs;
+};
+
+static const char doc[] =
+	"Prints what was measured in runs of 'twofold run --stats FILE', side by side."
+	"\vEach FILE is one column. Exit status: 0; 64 wrong usage; 66 a file is missing or holds no "
+	"such numbers.";
+
+static error_t option_take(int key, char *arg, struct argp_state *state)
+{
+	struct table *t = state->input;
+	json_error_t e;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (t->runs == RUNS_MAX) {
+			say("table: at most %d files", RUNS_MAX);
+			exit(EXIT_BAD_USAGE);
+		}
+		t->run[t->runs] = json_load_file(arg, 0, &e);
+		if (!json_is_string(json_object_get(t->run[t->runs], "mode"))) {
+			say("table: %s: %s", arg, t->run[t->runs] ? "no --stats file" : e.text);
+			exit(EXIT_BAD_FILE);
+		}
+		t->runs++;
+		return 0;
+	case ARGP_KEY_END:
+		if (t->runs)
+			return 0;
+		say("table: name at least one file that --stats wrote");
+		exit(EXIT_BAD_USAGE);
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* The width that TEXT takes is its characters' (ASCII only). */
+static void cell(const char *text)
+{
+	printf("%*s", COLUMN_WIDTH, text);
+}
+
+static void cell_count(json_int_t n)
+{
+	char plain[32], grouped[48];
+	size_t len, to = 0;
+
+	snprintf(plain, sizeof(plain), "%lld", (long long)n);
+	len = strlen(plain);
+	for (size_t i = 0; i < len; i++) {
+		grouped[to++] = plain[i];
+		if ((len - i) % 3 == 1 && i + 1 < len && plain[i] != '-')
+			grouped[to++] = ',';
+	}
+	grouped[to] = 0;
+	cell(grouped);
+}
+
+static void cell_value(const json_t *v, const char *fmt)
+{
+	char text[48];
+
+	if (!json_is_number(v)) {
+		cell("-");
+	} else if (fmt) {
+		snprintf(text, sizeof(text), fmt, json_number_value(v));
+		cell(text);
+	} else {
+		cell_count(json_integer_value(v));
+	}
+}
+
+static void heading(const char *text)
+{
+	printf("\n%s\n", text);
+}
+
+/* One line: member KEY of each run's object IN (NULL: of the run itself). */
+static void row(const struct table *t, const char *name, const char *in, const char *key,
+		const char *fmt)
+{
+	printf("  %-*s", NAME_WIDTH - 2, name);
+	for (int i = 0; i < t->runs; i++) {
+		const json_t *o = in ? json_object_get(t->run[i], in) : t->run[i];
+
+		cell_value(json_object_get(o, key), fmt);
+	}
+	putchar('\n');
+}
+
+static void head(const struct table *t)
+{
+	const json_t *m = json_object_get(t->run[0], "machine");
+	char text[32];
+
+	printf("On %s (%lld CPUs), QEMU %s (TCG), Linux %s\n\n",
+	       json_string_value(json_object_get(m, "cpu")),
+	       (long long)json_integer_value(json_object_get(m, "cpus")),
+	       json_string_value(json_object_get(m, "qemu")),
+	       json_string_value(json_object_get(m, "linux")));
+	printf("%-*s", NAME_WIDTH, "");
+	for (int i = 0; i < t->runs; i++)
+		cell(json_string_value(json_object_get(t->run[i], "mode")));
+	printf("\n%-*s", NAME_WIDTH, "");
+	for (int i = 0; i < t->runs; i++) {
+		snprintf(text, sizeof(text), "%lld CPUs, %lldM",
+			 (long long)json_integer_value(json_object_get(t->run[i], "cpus")),
+			 (long long)json_integer_value(json_object_get(t->run[i], "mem")) >> 20);
+		cell(text);
+	}
+	putchar('\n');
+}
+
+/* The seconds that the workload told of part NAME in one run. */
+static const json_t *work_seconds(const json_t *run, const char *name)
+{
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach(json_object_get(run, "work"), i, w) {
+		if (!strcmp(json_string_value(json_object_get(w, "work")), name))
+			return json_object_get(w, "seconds");
+	}
+	return NULL;
+}
+
+static void times(const struct table *t)
+{
+	const json_t *w;
+	size_t i;
+
+	heading("time, seconds");
+	row(t, "kernel up to /init", NULL, "boot_seconds", "%.2f");
+	json_array_foreach(json_object_get(t->run[0], "work"), i, w) {
+		const char *name = json_string_value(json_object_get(w, "work"));
+
+		printf("  %-*s", NAME_WIDTH - 2, name);
+		for (int r = 0; r < t->runs; r++)
+			cell_value(work_seconds(t->run[r], name), "%.3f");
+		putchar('\n');
+	}
+	row(t, "guest, from start to end", NULL, "guest_seconds", "%.2f");
+	row(t, "all, with firmware and QEMU", NULL, "wall_seconds", "%.2f");
+}
+
+static json_int_t exits_sum(const json_t *run)
+{
+	json_t *exits = json_object_get(run, "exits");
+	const char *key;
+	json_t *value;
+	json_int_t sum = 0;
+
+	json_object_foreach(exits, key, value)
+		sum += json_integer_value(value);
+	return sum;
+}
+
+struct exit_row {
+	const char *name;
+	json_int_t most; /* in any run */
+};
+
+static int exit_row_compare(const void *a, const void *b)
+{
+	const struct exit_row *x = a, *y = b;
+
+	return x->most != y->most ? (x->most < y->most) - (x->most > y->most)
+				  : strcmp(x->name, y->name);
+}
+
+/* Every exit reason that any run saw, the most frequent first. */
+static void exits(const struct table *t)
+{
+	json_t *most = json_object();
+	struct exit_row *rows;
+	const char *key;
+	json_t *value;
+	size_t n = 0;
+
+	for (int i = 0; i < t->runs; i++) {
+		json_object_foreach(json_object_get(t->run[i], "exits"), key, value) {
+			if (json_integer_value(value) >
+			    json_integer_value(json_object_get(most, key)))
+				json_object_set(most, key, value);
+		}
+	}
+	rows = calloc(json_object_size(most) + 1, sizeof(*rows));
+	if (!rows)
+		abort();
+	json_object_foreach(most, key, value)
+		rows[n++] = (struct exit_row){key, json_integer_value(value)};
+	qsort(rows, n, sizeof(*rows), exit_row_compare);
+
+	heading("exits");
+	for (size_t i = 0; i < n; i++)
+		row(t, rows[i].name, "exits", rows[i].name, NULL);
+	printf("  %-*s", NAME_WIDTH - 2, "all");
+	for (int i = 0; i < t->runs; i++)
+		cell_count(exits_sum(t->run[i]));
+	putchar('\n');
+	free(rows);
+	json_decref(most);
+}
+
+static void tables(const struct table *t)
+{
+	static const struct {
+		const char *name, *key;
+	} rows[] = {
+		{"#PF handed to the guest", "guest_faults"},
+		{"shadow faults mended", "shadow_faults"},
+		{"nested faults mended", "nested_faults"},
+		{"shadow leaves filled", "shadow_fills"},
+		{"of these without a fault", "prefills"},
+		{"guest tables made unsync", "unsyncs"},
+		{"re-read at a flush", "resyncs"},
+		{"shadow tables, most", "shadow_tables_max"},
+		{"pages of all tables, at end", "table_pages"},
+	};
+
+	heading("page tables");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		row(t, rows[i].name, NULL, rows[i].key, NULL);
+}
+
+int command_table(int argc, char **argv)
+{
+	static const struct argp argp = {NULL, option_take, "FILE...", doc, NULL, NULL, NULL};
+	struct table t = {.runs = 0};
+
+	argp_err_exit_status = EXIT_BAD_USAGE;
+	if (argp_parse(&argp, argc, argv, 0, NULL, &t) != 0)
+		return EXIT_BAD_USAGE;
+	head(&t);
+	times(&t);
+	exits(&t);
+	tables(&t);
+	return 0;
+}

@@ -1,0 +1,25 @@
+/* The pending flush and the pages to free after it (see op.h).
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "base/op.h"
+
+void op_flush(struct op *op)
+{
+	if (op->flush) {
+		op->flush = false;
+		op->flushes++;
+		op->h->flush(op->h, op->vcpus);
+	}
+	for (unsigned int i = 0; i < op->pages_n; i++)
+		op->h->page_free(op->h, op->orders[i], op->pages[i]);
+	op->pages_n = 0;
+}
+
+void op_owe_page(struct op *op, hpa_t page, unsigned int order)
+{
+	if (op->pages_n == PEND_PAGES)
+		op_flush(op);
+	op->flush = true;
+	op->orders[op->pages_n] = (uint8_t)order;
+	op->pages[op->pages_n++] = page;
+}

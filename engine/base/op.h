@@ -1,0 +1,64 @@
+/* One engine operation: the host, the lock rank held, the flush and the pages that are owed.
+ *
+ * A struct op lives on the stack of a facade call and is handed down. It replaces thread-local
+ * state: the rank of the lock that this thread holds is in it (asserted by lock_take), and so is
+ * the pending flush, which op_end() must find finished. Locks and ranks: docs/locking.md.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BASE_OP_H
+#define BASE_OP_H
+
+#include <twofold/host.h>
+
+#define PEND_PAGES 62
+
+/* Ranks: a thread takes locks in rising order only, and never two of one rank. */
+enum lock_rank {
+	RANK_NONE = 0,
+	RANK_MAP = 10,
+	RANK_GROUP = 20,
+	RANK_POOL = 30,
+	RANK_HOST = 40,
+};
+
+struct op {
+	struct tf_host *h;
+	const struct tf_cpuset *vcpus; /* whom a flush reaches */
+	uint8_t held[4];               /* ranks held, innermost last */
+	uint8_t depth;
+	bool flush;                    /* translations must go before pages[] may be freed */
+	uint16_t pages_n;
+	hpa_t pages[PEND_PAGES];       /* table pages no longer linked, to free after the flush */
+	uint8_t orders[PEND_PAGES];
+	uint64_t flushes;              /* host flushes done by this operation */
+};
+
+static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cpuset *vcpus)
+{
+	op->h = h;
+	op->vcpus = vcpus;
+	op->depth = 0;
+	op->flush = false;
+	op->pages_n = 0;
+	op->flushes = 0;
+}
+
+/* Do the pending flush, then free the pending pages. Locks may be held (host.h says why). */
+void op_flush(struct op *op);
+
+static inline void op_owe_flush(struct op *op)
+{
+	op->flush = true;
+}
+
+/* Free a page (2^order pages) after the flush that is owed. The page must be unreachable for walks
+ * that start after the flush. */
+void op_owe_page(struct op *op, hpa_t page, unsigned int order);
+
+#define TF_ASSERT(h, cond)                                                                         \
+	do {                                                                                       \
+		if (__builtin_expect(!(cond), 0))                                                  \
+			(h)->panic((h), __FILE__, __LINE__, #cond);                                \
+	} while (0)
+
+#endif

@@ -1,0 +1,35 @@
+/* A mode as one const struct of calls: what the facade and the memory map ask of each.
+ *
+ * A vCPU runs in one mode; the memory map binds both, since a frame may be mapped by nested and by
+ * shadow tables at once. All calls need the group's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef MODES_MODE_H
+#define MODES_MODE_H
+
+#include "groups/group.h"
+
+struct mmu_mode {
+	enum tf_mode mode;
+	/* The root to enter with. TF_E_NOENT: back the frame of CR3 first and call again. */
+	enum tf_status (*load)(struct op *op, struct tf_vcpu *v, hpa_t *root);
+	/* The vCPU stops using this mode. */
+	void (*leave)(struct tf_vcpu *v);
+	/* Remove every translation to the frame; saves A in the frame's word. */
+	void (*unmap)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+	/* Take write access to the frame away. TF_E_NOMEM: nothing changed. */
+	enum tf_status (*protect)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+	/* Move accessed bits of entries that map the frame into FRAME_ACCESSED of the words of all
+	 * frames that those entries map. */
+	void (*age)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+};
+
+extern const struct mmu_mode mode_nested, mode_shadow;
+
+/* nested.c */
+void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
+/* shadow.c */
+void shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out);
+void shadow_flush_address(struct tf_vcpu *v, gva_t at);
+
+#endif

@@ -1,0 +1,195 @@
+/* Shadow tables: what one is, and the calls that the files of this mode share.
+ *
+ * A struct shadow is one shadow page table of one guest table page in one role. For each of its 512
+ * entries there may be an spte, known by its id (shadow id << 9 | index):
+ *
+ *	struct shadow --spt--->  [512 sptes]     walked by the hardware (x86-64 format, GVA to HPA)
+ *	       |------snap-->    [512 entries]   the guest entry that each present spte came from
+ *	       |------links->    [512 x 8 bytes] chain of the frame (leaf) or of the child (table)
+ *	       |------present    bitmap of present sptes; a re-read looks at these alone
+ *	       `------kids       bitmap of children that a re-read must visit
+ *
+ * Every spte is on one chain: a 4 KiB leaf on its frame's rmap, a 2 MiB leaf on its block's rmap, a
+ * table on its child's parents. A guest table that is tracked cannot be written without a fault; one
+ * that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
+ *
+ * A direct shadow stands for no guest table: it maps the memory of one large guest page in smaller
+ * pieces, all permissive; the rights are in the spte above it.
+ *
+ * Everything here is protected by the group's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef MODES_SHADOW_H
+#define MODES_SHADOW_H
+
+#include "groups/group.h"
+
+#define SPTE_P     (UINT64_C(1) << 0)
+#define SPTE_W     (UINT64_C(1) << 1)
+#define SPTE_U     (UINT64_C(1) << 2)
+#define SPTE_A     (UINT64_C(1) << 5)
+#define SPTE_D     (UINT64_C(1) << 6)
+#define SPTE_PS    (UINT64_C(1) << 7)
+#define SPTE_G     (UINT64_C(1) << 8)
+#define SPTE_PKEY  (UINT64_C(15) << 59)
+#define SPTE_NX    (UINT64_C(1) << 63)
+#define SPTE_ADDR  UINT64_C(0x000ffffffffff000)
+
+#define GPTE_P    SPTE_P
+#define GPTE_A    SPTE_A
+
+#define SHADOW_SHIFT 9
+#define SHADOW_ENTRIES 512u
+
+/* Entries re-read in vain before a table is tracked: about what one exit costs. A write to a tracked
+ * table doubles its patience, up to the limit. */
+#define SHADOW_PATIENCE     2048u
+#define SHADOW_PATIENCE_MAX 65536u
+
+/* What else than the guest frame a shadow depends on. */
+struct role {
+	uint8_t level;  /* 0: maps 4 KiB pages */
+	uint8_t direct; /* stands for a large guest page */
+	uint8_t nxe;    /* EFER.NXE: bit 63 is not reserved */
+	uint8_t pkey;   /* direct only: the large page's key */
+};
+
+struct link {
+	uint32_t prev, next; /* spte ids; prev 0: first of its chain */
+};
+
+struct shadow {
+	uint64_t *spt, *snap, *guest; /* guest: the guest's own table */
+	struct link *links;
+	hpa_t page[3];        /* spt, links, snap */
+	gfn_t gfn;            /* of the guest table; direct: the first frame mapped */
+	struct role role;
+	uint32_t id;
+	uint32_t parents;     /* chain of sptes that link here */
+	uint32_t same_gfn;    /* next shadow of the same gfn (also the free chain) */
+	uint16_t roots;       /* vCPUs that run on it as a root */
+	uint16_t pins;        /* held by the operation under way */
+	uint32_t epoch;       /* of the re-read that visited it last */
+	uint32_t quiet;       /* entries re-read in vain since the last change */
+	uint32_t patience;    /* how many of them before it is tracked */
+	bool live, tracked, touched;
+	bool local;           /* has held a leaf that is not global */
+	uint16_t count;       /* of present sptes */
+	uint64_t present[SHADOW_ENTRIES / 64];
+	uint64_t kids[SHADOW_ENTRIES / 64];
+};
+
+static inline uint32_t spte_id(const struct shadow *s, unsigned int i)
+{
+	return s->id << SHADOW_SHIFT | i;
+}
+
+static inline struct shadow *shadow_of(const struct shadow_cache *c, uint32_t id)
+{
+	const unsigned int per_page = TF_PAGE_SIZE / sizeof(struct shadow);
+	return &c->dir[id / per_page][id % per_page];
+}
+
+static inline struct shadow *spte_shadow(const struct shadow_cache *c, uint32_t spte)
+{
+	return shadow_of(c, spte >> SHADOW_SHIFT);
+}
+
+static inline unsigned int spte_index(uint32_t spte)
+{
+	return spte & (SHADOW_ENTRIES - 1);
+}
+
+static inline bool bit_get(const uint64_t *map, unsigned int i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+
+static inline void bit_set(uint64_t *map, unsigned int i)
+{
+	map[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static inline void bit_clear(uint64_t *map, unsigned int i)
+{
+	map[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+
+static inline bool spte_is_table(const struct shadow *s, uint64_t e)
+{
+	return s->role.level > 0 && !(e & SPTE_PS);
+}
+
+static inline unsigned int gva_index(gva_t at, unsigned int level)
+{
+	return at.v >> (TF_PAGE_SHIFT + 9 * level) & (SHADOW_ENTRIES - 1);
+}
+
+/* ---- shadow_cache.c: which shadows there are ---- */
+
+enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t limit) TF_MUST_CHECK;
+void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g);
+struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
+/* Find or make. NULL: no memory. A new one is empty and unsync. The frame must be backed. */
+struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
+/* Drop one shadow: its sptes, the sptes that link to it, its pages (after op's flush). */
+void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s);
+/* Drop it and every shadow that only it led to. */
+void shadow_zap_tree(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s);
+/* Drop every shadow of the guest table in that frame. */
+void shadow_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+
+/* ---- spte.c: single entries and their chains ---- */
+
+/* Guest frame and role of the child that the guest entry gpte at s[i] asks for. */
+void shadow_child_key(const struct shadow *s, unsigned int i, uint64_t gpte, gfn_t *f,
+		      struct role *r);
+/* The child that the present table spte s[i] links to. */
+struct shadow *shadow_child(struct tf_vm *vm, struct group *g, const struct shadow *s,
+			    unsigned int i);
+
+/* Install a leaf that maps frame f (role.level 0) or the block of f (level 1). */
+void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i, uint64_t spte,
+		   uint64_t snap, gfn_t f);
+void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
+		    uint64_t spte, uint64_t snap);
+/* Remove whatever is there. The flush is the caller's (guest's or ours). */
+void spte_drop(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i);
+/* Remove every leaf that maps the frame, 2 MiB ones included. Owes a flush if there was any. */
+void rmap_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Take write access from every leaf that maps the frame; 2 MiB ones are removed. */
+void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Move A of the leaves that map the frame into its word (of all its block's, for 2 MiB leaves). */
+void rmap_age_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Set FRAME_ACCESSED for all frames that an entry at this level maps. */
+void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level);
+/* The leaf that a guest entry gives for a frame (write access as the frame's word allows). */
+uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, bool large);
+/* The link that a guest table entry gives to a child. */
+uint64_t spte_link(uint64_t gpte, const struct shadow *child);
+
+/* ---- shadow_sync.c: tracking, and re-reading what is not tracked ---- */
+
+/* The guest is about to write a tracked frame: its shadows become unsync, it may be written. */
+void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Re-read all that is unsync in and under a shadow (leaf tables of globals only when `global`), and
+ * track what was quiet for long enough. */
+void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
+			bool global);
+/* What INVLPG must do under a root of that many levels. */
+void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at);
+
+/* ---- shadow_fill.c: from a guest walk to installed entries ---- */
+
+/* May the guest entry be shadowed without a walk of its own: present, accessed, nothing reserved? */
+bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte);
+/* Install all levels for a walk that succeeded. TF_E_NOMEM: nothing wrong is installed. */
+enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
+			   bool write) TF_MUST_CHECK;
+/* The root shadow for the vCPU's CR3; NULL in *out when CR3 names no memory. */
+enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out) TF_MUST_CHECK;
+
+/* Can the vCPU run on shadow tables: long mode with paging and CR0.WP? */
+bool shadow_is_possible(const struct tf_regs *r);
+
+#endif

@@ -1,0 +1,221 @@
+/* Which shadows there are: found by guest frame and role, made within a bound, dropped.
+ *
+ * The bound: a shadow costs three pages (a direct one two). When there are `limit`, the coldest go: a
+ * clock hand passes over all, spares once whatever was used since its last pass, and never takes a
+ * root that a vCPU runs on or a shadow that the operation under way holds. Group's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "modes/shadow.h"
+
+#include "base/mem.h"
+
+#define PER_PAGE (TF_PAGE_SIZE / sizeof(struct shadow))
+#define RECLAIM_BATCH 16u
+
+enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t limit)
+{
+	struct shadow_cache *c = &g->shadows;
+	memset(c, 0, sizeof(*c));
+	c->limit = limit;
+	c->dir_order = (limit / PER_PAGE + 1) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
+	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, &c->dir_page);
+	if (s != TF_OK)
+		return s;
+	c->dir = tf_host_ptr(h, c->dir_page);
+	c->pages = UINT64_C(1) << c->dir_order;
+	memset(c->dir, 0, (size_t)TF_PAGE_SIZE << c->dir_order);
+	return TF_OK;
+}
+
+void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g)
+{
+	struct shadow_cache *c = &g->shadows;
+	for (uint32_t id = 1; id <= c->made; id++)
+		if (shadow_of(c, id)->live)
+			shadow_zap(op, vm, g, shadow_of(c, id));
+	op_flush(op);
+	for (uint32_t i = 0; c->made && i <= c->made / PER_PAGE; i++)
+		vm->h->page_free(vm->h, TF_ORDER_4K, hpa((uintptr_t)c->dir[i] - vm->h->linear));
+	vm->h->page_free(vm->h, c->dir_order, c->dir_page);
+}
+
+struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r)
+{
+	struct frame *fr = memmap_frame(&vm->map, f);
+	for (uint32_t id = fr ? fr->shadows : 0; id;) {
+		struct shadow *s = shadow_of(&g->shadows, id);
+		if (s->role.level == r.level && s->role.direct == r.direct && s->role.nxe == r.nxe &&
+		    s->role.pkey == r.pkey)
+			return s;
+		id = s->same_gfn;
+	}
+	return NULL;
+}
+
+/* Take the coldest shadows away. False: none could be. */
+static bool reclaim(struct op *op, struct tf_vm *vm, struct group *g)
+{
+	struct shadow_cache *c = &g->shadows;
+	unsigned int taken = 0;
+	for (uint32_t looked = 0; looked < 2 * c->made && taken < RECLAIM_BATCH; looked++) {
+		c->hand = c->hand >= c->made ? 1 : c->hand + 1;
+		struct shadow *s = shadow_of(c, c->hand);
+		if (!s->live || s->roots || s->pins)
+			continue;
+		if (s->touched) {
+			s->touched = false;
+			continue;
+		}
+		shadow_zap(op, vm, g, s);
+		g->n.shadows_reclaimed++;
+		taken++;
+	}
+	return taken > 0;
+}
+
+/* A struct shadow by id, growing the directory. NULL: no memory. */
+static struct shadow *shadow_struct(struct tf_vm *vm, struct group *g)
+{
+	struct shadow_cache *c = &g->shadows;
+	if (c->free) {
+		struct shadow *s = shadow_of(c, c->free);
+		c->free = s->same_gfn;
+		return s;
+	}
+	uint32_t id = c->made + 1;
+	if (!c->dir[id / PER_PAGE]) {
+		hpa_t a;
+		if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, &a) != TF_OK)
+			return NULL;
+		c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
+		memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);
+		c->pages++;
+	}
+	c->made = id;
+	struct shadow *s = shadow_of(c, id);
+	s->id = id;
+	return s;
+}
+
+struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, struct role r)
+{
+	struct shadow_cache *c = &g->shadows;
+	struct shadow *s = shadow_find(vm, g, f, r);
+	if (s) {
+		s->touched = true;
+		return s;
+	}
+	if (c->live >= c->limit && !reclaim(op, vm, g))
+		return NULL;
+	struct frame *fr = memmap_frame(&vm->map, f);
+	unsigned int pages = r.direct ? 2 : 3;
+	if (!fr || pool_fill(&g->pool, pages) != TF_OK)
+		return NULL;
+	s = shadow_struct(vm, g);
+	if (!s)
+		return NULL;
+	uint32_t id = s->id;
+	memset(s, 0, sizeof(*s));
+	s->id = id;
+	for (unsigned int i = 0; i < pages; i++)
+		s->page[i] = pool_get(&g->pool);
+	s->spt = tf_host_ptr(vm->h, s->page[0]);
+	s->links = tf_host_ptr(vm->h, s->page[1]);
+	s->snap = r.direct ? NULL : tf_host_ptr(vm->h, s->page[2]);
+	s->guest = r.direct ? NULL : tf_host_ptr(vm->h, word_hpa(frame_word(fr)));
+	s->gfn = f;
+	s->role = r;
+	s->live = s->touched = true;
+	s->patience = SHADOW_PATIENCE;
+	s->same_gfn = fr->shadows;
+	fr->shadows = id;
+	c->live++;
+	c->pages += pages;
+	g->n.shadows_made++;
+	if (c->live > g->n.shadow_tables_max)
+		g->n.shadow_tables_max = c->live;
+	return s;
+}
+
+static void unlink_from_frame(struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	struct frame *fr = memmap_frame(&vm->map, s->gfn);
+	uint32_t *at = &fr->shadows;
+	while (*at != s->id)
+		at = &shadow_of(&g->shadows, *at)->same_gfn;
+	*at = s->same_gfn;
+	if (!s->tracked)
+		return;
+	for (uint32_t id = fr->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
+		if (shadow_of(&g->shadows, id)->tracked)
+			return;
+	entry_and(&fr->word, ~FRAME_TRACKED);
+	memmap_block(&vm->map, s->gfn)->held--;
+}
+
+static void zap_entries(struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++)
+		while (s->present[w])
+			spte_drop(vm, g, s, w * 64 + (unsigned int)__builtin_ctzll(s->present[w]));
+}
+
+void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	struct shadow_cache *c = &g->shadows;
+	TF_ASSERT(vm->h, s->live && !s->pins);
+	while (s->parents) {
+		uint32_t p = s->parents;
+		spte_drop(vm, g, spte_shadow(c, p), spte_index(p));
+	}
+	zap_entries(vm, g, s);
+	/* A vCPU that runs on it as a root finds its root again before it enters; until the flush it
+	 * walks the (now empty) page. */
+	for (unsigned int i = 0; s->roots && i < vm->conf.vcpus; i++) {
+		struct tf_vcpu *v = vm->vcpu[i];
+		if (v && v->root == s) {
+			v->root = NULL;
+			v->resync = true;
+			s->roots--;
+		}
+	}
+	unlink_from_frame(vm, g, s);
+	unsigned int pages = s->role.direct ? 2 : 3;
+	pool_retire(&g->pool, op, s->page[0]);
+	for (unsigned int i = 1; i < pages; i++) /* the hardware never walked these */
+		pool_put(&g->pool, s->page[i]);
+	s->live = false;
+	s->same_gfn = c->free;
+	c->free = s->id;
+	c->live--;
+	c->pages -= pages;
+	g->n.shadows_zapped++;
+}
+
+/* Bounded by the four levels below a root. */
+static void zap_orphans(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	for (unsigned int i = 0; s->role.level && i < SHADOW_ENTRIES; i++) {
+		if (!bit_get(s->present, i) || !spte_is_table(s, entry_read(&s->spt[i])))
+			continue;
+		struct shadow *child = shadow_child(vm, g, s, i);
+		spte_drop(vm, g, s, i);
+		if (!child->parents && !child->roots && !child->pins) {
+			zap_orphans(op, vm, g, child);
+			shadow_zap(op, vm, g, child);
+		}
+	}
+}
+
+void shadow_zap_tree(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	zap_orphans(op, vm, g, s);
+	shadow_zap(op, vm, g, s);
+}
+
+void shadow_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	struct frame *fr = memmap_frame(&vm->map, f);
+	while (fr && fr->shadows)
+		shadow_zap(op, vm, g, shadow_of(&g->shadows, fr->shadows));
+}

@@ -1,0 +1,239 @@
+/* Guest tables that change under their shadows: tracking, unsync, and the re-read at a flush.
+ *
+ * The rule is the TLB's (APM vol. 2, 5.5; SDM vol. 3, 4.10): a shadow may keep what a TLB could have
+ * kept. So a guest table may be written freely (unsync) until the guest flushes; then every present
+ * spte is compared with the guest entry that it came from. Re-reading costs time in proportion to
+ * the entries; a fault for the first write costs an exit. As in the ski-rental problem a table is
+ * write-protected (tracked) when re-reading it in vain has cost as much as the exit would.
+ * Group's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "modes/mode.h"
+#include "modes/shadow.h"
+
+#define TRACK_BATCH 32u
+
+/* Tell the tables above a leaf-level shadow whether a re-read must visit it. */
+static void mark_kid(struct group *g, struct shadow *s, bool visit)
+{
+	if (s->role.level > 0 || s->role.direct)
+		return;
+	for (uint32_t id = s->parents; id;) {
+		struct shadow *p = spte_shadow(&g->shadows, id);
+		unsigned int i = spte_index(id);
+		if (visit)
+			bit_set(p->kids, i);
+		else
+			bit_clear(p->kids, i);
+		id = p->links[i].next;
+	}
+}
+
+void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	struct block *b = memmap_block(&vm->map, f);
+	struct frame *fr = block_frame(b, f);
+	if (!(frame_word(fr) & FRAME_TRACKED))
+		return;
+	entry_and(&fr->word, ~FRAME_TRACKED);
+	b->held--;
+	g->n.unsyncs++;
+	for (uint32_t id = fr->shadows; id;) {
+		struct shadow *s = shadow_of(&g->shadows, id);
+		id = s->same_gfn;
+		if (!s->tracked)
+			continue;
+		s->tracked = false;
+		s->quiet = 0;
+		if (s->patience < SHADOW_PATIENCE_MAX)
+			s->patience *= 2;
+		mark_kid(g, s, true);
+	}
+	/* A table that nothing leads to and that is written: its address space is gone. */
+	for (uint32_t id = fr->shadows; id;) {
+		struct shadow *s = shadow_of(&g->shadows, id);
+		id = s->same_gfn;
+		if (!s->role.direct && !s->parents && !s->roots && !s->pins) {
+			shadow_zap_tree(op, vm, g, s);
+			id = fr->shadows; /* the tree may have held others of this frame */
+		}
+	}
+}
+
+/* Write-protect the frames of a few shadows everywhere, flush, and trust what is read after. */
+static void track(struct op *op, struct tf_vm *vm, struct group *g, struct shadow **list,
+		  unsigned int n, bool (*reread)(struct tf_vm *, struct group *, struct shadow *))
+{
+	for (unsigned int k = 0; k < n; k++) {
+		gfn_t f = list[k]->gfn;
+		struct block *b = memmap_block(&vm->map, f);
+		struct frame *fr = block_frame(b, f);
+		if (frame_word(fr) & FRAME_TRACKED)
+			continue;
+		/* A nested leaf may be large: it is split before anything is marked. */
+		if (mode_nested.protect(op, vm, g, f) != TF_OK) {
+			list[k] = NULL;
+			continue;
+		}
+		entry_or(&fr->word, FRAME_TRACKED);
+		b->held++;
+		rmap_protect_frame(op, vm, g, f);
+	}
+	op_flush(op);
+	for (unsigned int k = 0; k < n; k++) {
+		struct shadow *s = list[k];
+		if (!s)
+			continue;
+		(void)reread(vm, g, s);
+		s->tracked = true;
+		mark_kid(g, s, false);
+		g->n.tracks++;
+	}
+}
+
+/* The guest entry behind a present spte is not what it was. */
+static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+			 uint64_t gpte)
+{
+	uint64_t old = entry_read(&s->spt[i]);
+	g->n.resync_changes++;
+	if (!gpte_is_plain(vm, s->role, gpte)) {
+		spte_drop(vm, g, s, i);
+		return;
+	}
+	if (spte_is_table(s, old)) {
+		gfn_t was, now;
+		struct role was_role, now_role;
+		shadow_child_key(s, i, s->snap[i], &was, &was_role);
+		shadow_child_key(s, i, gpte, &now, &now_role);
+		if (was.v != now.v || was_role.direct != now_role.direct ||
+		    was_role.pkey != now_role.pkey) {
+			spte_drop(vm, g, s, i);
+			return;
+		}
+		entry_write(&s->spt[i], spte_link(gpte, shadow_child(vm, g, s, i)));
+		s->snap[i] = gpte;
+		return;
+	}
+	bool is_page = s->role.level == 0 || (gpte & SPTE_PS);
+	gfn_t f = gfn((gpte & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	struct block *b = is_page ? memmap_block(&vm->map, f) : NULL;
+	if (s->role.level == 0) {
+		struct frame *fr = b ? block_frame(b, f) : NULL;
+		if (frame_is_backed(fr)) {
+			uint64_t word = frame_word(fr);
+			spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte, f);
+			return;
+		}
+	} else if (b && block_is_large(b)) {
+		f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
+		spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte, f);
+		return;
+	}
+	spte_drop(vm, g, s, i);
+}
+
+/* Compare every present spte with its guest entry. True: something changed. */
+static bool reread(struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	bool changed = false;
+	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
+		for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+			uint64_t gpte = entry_read(&s->guest[i]);
+			if (gpte == s->snap[i])
+				continue;
+			update_entry(vm, g, s, i, gpte);
+			changed = true;
+		}
+	}
+	g->n.resyncs++;
+	return changed;
+}
+
+/* One re-read of a tree under way. */
+struct pass {
+	struct op *op;
+	struct tf_vm *vm;
+	struct group *g;
+	unsigned int lowest; /* level at which to stop */
+	bool global;
+	unsigned int n;      /* quiet tables to track */
+	struct shadow *list[TRACK_BATCH];
+};
+
+static void visit(struct pass *p, struct shadow *s);
+
+static void visit_kids(struct pass *p, struct shadow *s)
+{
+	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
+		for (uint64_t bits = s->kids[w]; bits; bits &= bits - 1) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+			visit(p, shadow_child(p->vm, p->g, s, i));
+		}
+	}
+}
+
+/* Depth is bounded by the levels; a shadow is visited once a pass, however often it is linked. */
+static void visit(struct pass *p, struct shadow *s)
+{
+	if (s->epoch == p->g->shadows.epoch || s->role.direct)
+		return;
+	s->epoch = p->g->shadows.epoch;
+	s->touched = true;
+	if (!s->tracked && (s->role.level > 0 || p->global || s->local)) {
+		if (reread(p->vm, p->g, s)) {
+			s->quiet = 0;
+		} else {
+			s->quiet += 8u + s->count;
+			if (s->quiet >= s->patience && p->n < TRACK_BATCH)
+				p->list[p->n++] = s;
+		}
+	}
+	if (s->role.level > p->lowest)
+		visit_kids(p, s);
+}
+
+static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s,
+		     unsigned int lowest, bool global)
+{
+	struct pass p;
+	p.op = op;
+	p.vm = vm;
+	p.g = g;
+	p.lowest = lowest;
+	p.global = global;
+	p.n = 0;
+	g->shadows.epoch++;
+	visit(&p, s);
+	if (p.n)
+		track(op, vm, g, p.list, p.n, reread);
+}
+
+void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
+			bool global)
+{
+	pass_run(op, vm, g, root, 0, global);
+}
+
+/* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so all
+ * tables above the leaves are re-read, and of the leaves the one entry. */
+void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at)
+{
+	pass_run(op, vm, g, root, 1, true);
+	struct shadow *s = root;
+	while (s->role.level > 0) {
+		unsigned int i = gva_index(at, s->role.level);
+		if (!bit_get(s->present, i) || !spte_is_table(s, entry_read(&s->spt[i])))
+			return;
+		s = shadow_child(vm, g, s, i);
+		if (s->role.direct)
+			return;
+	}
+	unsigned int i = gva_index(at, 0);
+	if (!bit_get(s->present, i))
+		return;
+	uint64_t gpte = entry_read(&s->guest[i]);
+	if (gpte != s->snap[i])
+		update_entry(vm, g, s, i, gpte);
+}

@@ -1,0 +1,237 @@
+/* The facade's vCPU calls: registers, what to load, faults, flushes, walks.
+ *
+ * A vCPU's own members belong to the CPU that runs it, except `root` and `resync`, which belong to
+ * the group's lock once it has run in shadow mode (reclaim may take its root away; the host's flush
+ * makes it come back through tf_vcpu_load).
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "modes/mode.h"
+#include "modes/shadow.h"
+
+#include "base/mem.h"
+
+#define CR0_WP_PG  ((UINT64_C(1) << 16) | (UINT64_C(1) << 31))
+#define CR4_PAGING                                                                                 \
+	((UINT64_C(1) << 4) | (UINT64_C(1) << 5) | (UINT64_C(1) << 7) | (UINT64_C(1) << 12) |      \
+	 (UINT64_C(1) << 17) | (UINT64_C(1) << 20) | (UINT64_C(1) << 21) | (UINT64_C(1) << 22))
+#define EFER_PAGING ((UINT64_C(1) << 8) | (UINT64_C(1) << 10) | (UINT64_C(1) << 11))
+
+_Static_assert(sizeof(struct tf_vcpu) <= TF_PAGE_SIZE, "a vCPU lives in one page");
+
+enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int node,
+			      struct tf_vcpu **out)
+{
+	(void)node; /* one group serves every node */
+	if (index >= vm->conf.vcpus)
+		return TF_E_INVAL;
+	if (vm->vcpu[index])
+		return TF_E_EXISTS;
+	hpa_t a;
+	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, &a) != TF_OK)
+		return TF_E_NOMEM;
+	struct tf_vcpu *v = tf_host_ptr(vm->h, a);
+	memset(v, 0, sizeof(*v));
+	v->vm = vm;
+	v->group = &vm->group;
+	v->index = index;
+	v->mode = vm->conf.mode;
+	v->cpu.maxphyaddr = vm->conf.maxphyaddr;
+	v->flush = v->resync = v->resync_global = true;
+	v->self = a;
+	cpuset_add(&vm->vcpus, index);
+	vm->vcpu[index] = v;
+	*out = v;
+	return TF_OK;
+}
+
+void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
+{
+	v->mode = m;
+}
+
+/* Everything that the vCPU could have cached goes, at its next load. */
+static void flush_at_load(struct tf_vcpu *v, bool global)
+{
+	v->flush = true;
+	__atomic_store_n(&v->resync, true, __ATOMIC_RELEASE);
+	if (global)
+		v->resync_global = true;
+}
+
+static void count_full_flush(struct tf_vcpu *v)
+{
+	__atomic_fetch_add(&v->group->n.full_flushes, 1, __ATOMIC_RELAXED);
+}
+
+void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r)
+{
+	v->cpu.r = *r;
+	flush_at_load(v, true);
+}
+
+const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v)
+{
+	return &v->cpu.r;
+}
+
+enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
+{
+	struct tf_vm *vm = v->vm;
+	struct group *g = v->group;
+	bool shadow = v->mode == TF_SHADOW && shadow_is_possible(&v->cpu.r);
+	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
+	enum tf_status s = TF_OK;
+	/* Nothing to do but to hand out the root again, without the lock. */
+	if (!__atomic_load_n(&v->resync, __ATOMIC_ACQUIRE) && v->running == m) {
+		out->mode = m->mode;
+		out->root = v->root_page;
+		out->flush = v->flush;
+		v->flush = false;
+		return TF_OK;
+	}
+	struct op op;
+	vm_op_begin(&op, vm);
+	for (;;) {
+		lock_take(&op, &g->lock);
+		if (v->running != m) {
+			if (v->running)
+				v->running->leave(v);
+			v->running = m;
+			v->flush = true;
+		}
+		s = m->load(&op, v, &out->root);
+		lock_drop(&op, &g->lock);
+		if (s != TF_E_NOENT)
+			break;
+		/* CR3's frame: back it, or run on a root of zeroes where there is no memory. */
+		gfn_t f = gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+		s = memmap_back(&op, &vm->map, f);
+		if (s == TF_OK)
+			continue;
+		if (s == TF_E_NOENT) {
+			lock_take(&op, &g->lock);
+			m->leave(v);
+			v->resync = false;
+			v->flush = true;
+			lock_drop(&op, &g->lock);
+			out->root = vm->empty;
+			s = TF_OK;
+		}
+		break;
+	}
+	vm_op_end(&op, vm);
+	if (s != TF_OK)
+		return s;
+	v->root_page = out->root;
+	out->mode = m->mode;
+	out->flush = v->flush;
+	v->flush = false;
+	return TF_OK;
+}
+
+void tf_write_cr0(struct tf_vcpu *v, uint64_t val)
+{
+	uint64_t changed = v->cpu.r.cr0 ^ val;
+	v->cpu.r.cr0 = val;
+	if (changed & CR0_WP_PG) {
+		count_full_flush(v);
+		flush_at_load(v, true);
+	}
+}
+
+void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
+{
+	const uint64_t cr4_pcide = UINT64_C(1) << 17;
+	/* Bit 63 with PCIDs allows to keep translations; dropping them is always allowed. */
+	if (v->cpu.r.cr4 & cr4_pcide)
+		val &= ~(UINT64_C(1) << 63);
+	v->cpu.r.cr3 = val;
+	__atomic_fetch_add(&v->group->n.cr3_writes, 1, __ATOMIC_RELAXED);
+	flush_at_load(v, false);
+}
+
+void tf_write_cr4(struct tf_vcpu *v, uint64_t val)
+{
+	uint64_t changed = v->cpu.r.cr4 ^ val;
+	v->cpu.r.cr4 = val;
+	if (changed & CR4_PAGING) {
+		count_full_flush(v);
+		flush_at_load(v, true);
+	}
+}
+
+void tf_write_efer(struct tf_vcpu *v, uint64_t val)
+{
+	uint64_t changed = v->cpu.r.efer ^ val;
+	v->cpu.r.efer = val;
+	if (changed & EFER_PAGING) {
+		count_full_flush(v);
+		flush_at_load(v, true);
+	}
+}
+
+void tf_write_pkru(struct tf_vcpu *v, uint32_t val)
+{
+	v->cpu.r.pkru = val;
+}
+
+void tf_invlpg(struct tf_vcpu *v, gva_t at)
+{
+	shadow_flush_address(v, at);
+}
+
+void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
+{
+	const uint64_t cr4_pcide = UINT64_C(1) << 17;
+	uint16_t current = v->cpu.r.cr4 & cr4_pcide ? v->cpu.r.cr3 & 0xfff : 0;
+	__atomic_fetch_add(&v->group->n.invpcids, 1, __ATOMIC_RELAXED);
+	/* Another PCID's translations are re-read whenever its root is loaded. */
+	if (type == 0 && pcid == current)
+		shadow_flush_address(v, at);
+	else if (type == 1 && pcid == current)
+		flush_at_load(v, false);
+	else if (type >= 2)
+		flush_at_load(v, type == 2);
+}
+
+void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out)
+{
+	shadow_fault(v, a, out);
+}
+
+void tf_nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out)
+{
+	nested_fault(v, at, flags, out);
+}
+
+enum tf_status tf_walk(struct tf_vcpu *v, const struct tf_access *a, bool set_ad,
+		       struct tf_translation *tr, struct tf_outcome *out)
+{
+	struct group *g = v->group;
+	struct group_mem gm;
+	struct walk w;
+	struct op op;
+	group_mem_init(&gm, v->vm);
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &g->lock);
+	bool ok = walk_gva(&gm.m, &v->cpu, a, set_ad, &w);
+	lock_drop(&op, &g->lock);
+	vm_op_end(&op, v->vm);
+	if (!ok) {
+		*out = (struct tf_outcome){.end = TF_INJECT, .pfec = w.pfec, .cr2 = a->at};
+		return TF_E_FAULT;
+	}
+	*tr = (struct tf_translation){
+		.gpa = w.gpa,
+		.page_size = (uint64_t)TF_PAGE_SIZE << (9 * w.leaf),
+		.writable = w.writable,
+		.user = w.user,
+		.nx = w.nx,
+		.global = w.global,
+		.dirty = w.dirty,
+		.pkey = w.pkey,
+	};
+	if (w.levels == 2 && w.leaf == 1)
+		tr->page_size = UINT64_C(1) << 22;
+	return TF_OK;
+}

@@ -1,0 +1,436 @@
+/* The facade's VM calls: life, memory slots, the host's own access, logs, counters.
+ *
+ * A change of the memory map holds the map's lock, takes the frames' words away first, then visits
+ * the group under its lock, and gives pages back only after the flush (docs/locking.md).
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "modes/mode.h"
+#include "modes/shadow.h"
+
+#include "base/mem.h"
+
+#define SHADOW_LIMIT_DEFAULT 8192u
+#define SHADOW_LIMIT_MIN     64u
+#define SHADOW_LIMIT_MAX     (1u << 22)
+
+_Static_assert(sizeof(struct tf_vm) <= TF_PAGE_SIZE, "a VM lives in one page");
+_Static_assert(TF_MAX_VCPUS * sizeof(struct tf_vcpu *) <= TF_PAGE_SIZE, "as do its vCPU pointers");
+
+static const struct mmu_mode *const modes[] = {&mode_nested, &mode_shadow};
+
+const char *tf_status_text(enum tf_status s)
+{
+	switch (s) {
+	case TF_OK:
+		return "no error";
+	case TF_E_NOMEM:
+		return "out of memory";
+	case TF_E_INVAL:
+		return "invalid argument";
+	case TF_E_EXISTS:
+		return "it is there already";
+	case TF_E_NOENT:
+		return "no memory at that address";
+	case TF_E_FAULT:
+		return "the guest's tables refuse it";
+	}
+	return "unknown status";
+}
+
+/* ---- life ---- */
+
+static bool config_is_sane(const struct tf_config *c)
+{
+	return c->vcpus >= 1 && c->vcpus <= TF_MAX_VCPUS && c->maxphyaddr >= 32 &&
+	       c->maxphyaddr <= 52 && (c->mode == TF_NESTED || c->mode == TF_SHADOW) &&
+	       (c->nested == TF_NPT || c->nested == TF_EPT) && c->shadow_pages <= SHADOW_LIMIT_MAX;
+}
+
+enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct tf_vm **out)
+{
+	hpa_t a;
+	if (!config_is_sane(c))
+		return TF_E_INVAL;
+	if (h->page_alloc(h, 0, TF_ORDER_4K, &a) != TF_OK)
+		return TF_E_NOMEM;
+	struct tf_vm *vm = tf_host_ptr(h, a);
+	memset(vm, 0, sizeof(*vm));
+	vm->h = h;
+	vm->conf = *c;
+	vm->self = a;
+	uint32_t limit = c->shadow_pages ? c->shadow_pages : SHADOW_LIMIT_DEFAULT;
+	if (limit < SHADOW_LIMIT_MIN)
+		limit = SHADOW_LIMIT_MIN;
+	struct op op;
+	vm_op_begin(&op, vm);
+	if (h->page_alloc(h, 0, TF_ORDER_4K, &vm->vcpu_page) != TF_OK)
+		goto no_vcpus;
+	vm->vcpu = tf_host_ptr(h, vm->vcpu_page);
+	memset(vm->vcpu, 0, TF_PAGE_SIZE);
+	if (h->page_alloc(h, 0, TF_ORDER_4K, &vm->empty) != TF_OK)
+		goto no_empty;
+	memset(tf_host_ptr(h, vm->empty), 0, TF_PAGE_SIZE);
+	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing) != TF_OK)
+		goto no_map;
+	if (group_init(&op, &vm->group, vm, 0) != TF_OK)
+		goto no_group;
+	if (shadow_cache_init(&vm->group, h, limit) != TF_OK)
+		goto no_cache;
+	*out = vm;
+	return TF_OK;
+no_cache:
+	group_destroy(&op, &vm->group);
+no_group:
+	memmap_destroy(&vm->map);
+no_map:
+	h->page_free(h, TF_ORDER_4K, vm->empty);
+no_empty:
+	h->page_free(h, TF_ORDER_4K, vm->vcpu_page);
+no_vcpus:
+	h->page_free(h, TF_ORDER_4K, a);
+	return TF_E_NOMEM;
+}
+
+void tf_vm_destroy(struct tf_vm *vm)
+{
+	struct tf_host *h = vm->h;
+	struct op op;
+	vm_op_begin(&op, vm);
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
+		if (vm->vcpu[i])
+			mode_shadow.leave(vm->vcpu[i]);
+	lock_take(&op, &vm->group.lock);
+	shadow_cache_destroy(&op, vm, &vm->group);
+	group_destroy(&op, &vm->group);
+	lock_drop(&op, &vm->group.lock);
+	op_flush(&op);
+	memmap_destroy(&vm->map);
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
+		if (vm->vcpu[i])
+			h->page_free(h, TF_ORDER_4K, vm->vcpu[i]->self);
+	h->page_free(h, TF_ORDER_4K, vm->empty);
+	h->page_free(h, TF_ORDER_4K, vm->vcpu_page);
+	h->page_free(h, TF_ORDER_4K, vm->self);
+}
+
+/* ---- memory ---- */
+
+static bool range_of(gpa_t start, uint64_t bytes, gfn_t *from, gfn_t *to)
+{
+	if ((start.v | bytes) & TF_PAGE_MASK || bytes == 0 || start.v + bytes < start.v)
+		return false;
+	*from = gpa_to_gfn(start);
+	*to = gfn((start.v + bytes) >> TF_PAGE_SHIFT);
+	return true;
+}
+
+enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes, unsigned int node)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct op op;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	enum tf_status s = memmap_add(&vm->map, from, to, node);
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+#define TAKE_BATCH 32u
+
+/* Step over what was never described: the next frame that may be backed. */
+static gfn_t skip_empty(const struct tf_vm *vm, gfn_t f)
+{
+	return memmap_block(&vm->map, f) && memmap_frame(&vm->map, f)
+		       ? f
+		       : gfn((f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) + BLOCK_FRAMES);
+}
+
+/* Unmap and free up to a batch of frames from `from` on; returns where to go on. Map's lock held. */
+static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
+{
+	uint64_t word[TAKE_BATCH];
+	gfn_t f[TAKE_BATCH];
+	unsigned int n = 0;
+	while (from.v < to.v && n < TAKE_BATCH) {
+		gfn_t next = skip_empty(vm, from);
+		if (next.v != from.v) {
+			from = next;
+			continue;
+		}
+		word[n] = memmap_take(&vm->map, from);
+		if (word[n] & FRAME_BACKED)
+			f[n++] = from;
+		from.v++;
+	}
+	struct group *g = &vm->group;
+	lock_take(op, &g->lock);
+	for (unsigned int i = 0; i < n; i++)
+		for (unsigned int m = 0; m < 2; m++)
+			modes[m]->unmap(op, vm, g, f[i]);
+	lock_drop(op, &g->lock);
+	for (unsigned int i = 0; i < n; i++)
+		memmap_release(op, &vm->map, f[i], word[i]);
+	op_flush(op);
+	return from;
+}
+
+static void give_back(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
+{
+	while (from.v < to.v)
+		from = give_back_batch(op, vm, from, to);
+}
+
+enum tf_status tf_mem_discard(struct tf_vm *vm, gpa_t start, uint64_t bytes)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct op op;
+	enum tf_status s = TF_E_NOENT;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	if (memmap_covers(&vm->map, from, to)) {
+		give_back(&op, vm, from, to);
+		s = TF_OK;
+	}
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+static void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to);
+
+enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct op op;
+	enum tf_status s = TF_OK;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	if (!memmap_covers(&vm->map, from, to))
+		s = TF_E_NOENT;
+	else if (!memmap_can_cut(&vm->map, from, to))
+		s = TF_E_NOMEM;
+	if (s == TF_OK) {
+		memmap_cut(&vm->map, from, to);
+		give_back(&op, vm, from, to);
+		log_stop(&op, vm, from, to);
+	}
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+/* The host writes the frame: what a guest's write would do to tracking and to the log. */
+static void host_writes(struct op *op, struct tf_vm *vm, gfn_t f)
+{
+	struct group *g = &vm->group;
+	struct frame *fr = memmap_frame(&vm->map, f);
+	if (frame_word(fr) & FRAME_TRACKED) {
+		lock_take(op, &g->lock);
+		shadow_unsync_frame(op, vm, g, f);
+		lock_drop(op, &g->lock);
+	}
+	if (frame_word(fr) & FRAME_LOG)
+		entry_or(&fr->word, FRAME_DIRTY);
+}
+
+static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const void *from, size_t n)
+{
+	struct op op;
+	enum tf_status s = TF_OK;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	for (size_t done = 0; done < n;) {
+		gpa_t a = gpa(at.v + done);
+		size_t len = TF_PAGE_SIZE - (a.v & TF_PAGE_MASK);
+		if (len > n - done)
+			len = n - done;
+		s = a.v >> TF_PAGE_SHIFT < vm->map.max_gfn ? memmap_back_locked(&vm->map, gpa_to_gfn(a))
+							     : TF_E_NOENT;
+		if (s != TF_OK)
+			break;
+		if (from)
+			host_writes(&op, vm, gpa_to_gfn(a));
+		uint64_t word = frame_word(memmap_frame(&vm->map, gpa_to_gfn(a)));
+		char *p = (char *)tf_host_ptr(vm->h, word_hpa(word)) + (a.v & TF_PAGE_MASK);
+		if (from)
+			memcpy(p, (const char *)from + done, len);
+		else
+			memcpy((char *)to + done, p, len);
+		done += len;
+	}
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n)
+{
+	return host_access(vm, from, to, NULL, n);
+}
+
+enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n)
+{
+	return host_access(vm, to, NULL, from, n);
+}
+
+/* ---- dirty log and accessed bits ---- */
+
+static enum tf_status describe_range(struct tf_vm *vm, gfn_t from, gfn_t to)
+{
+	for (gfn_t f = from; f.v < to.v; f.v++) {
+		enum tf_status s = memmap_describe(&vm->map, f);
+		if (s != TF_OK)
+			return s;
+	}
+	return TF_OK;
+}
+
+/* Take write access to a frame away in every mode. */
+static enum tf_status protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	enum tf_status s = TF_OK;
+	for (unsigned int m = 0; m < 2 && s == TF_OK; m++)
+		s = modes[m]->protect(op, vm, g, f);
+	return s;
+}
+
+static void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
+{
+	struct group *g = &vm->group;
+	for (gfn_t f = from; f.v < to.v; f.v++) {
+		gfn_t next = skip_empty(vm, f);
+		if (next.v != f.v) {
+			f.v = next.v - 1;
+			continue;
+		}
+		struct frame *fr = memmap_frame(&vm->map, f);
+		if (!(frame_word(fr) & FRAME_LOG))
+			continue;
+		lock_take(op, &g->lock);
+		entry_and(&fr->word, ~(FRAME_LOG | FRAME_DIRTY));
+		memmap_block(&vm->map, f)->held--;
+		lock_drop(op, &g->lock);
+	}
+}
+
+enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct group *g = &vm->group;
+	struct op op;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	enum tf_status s = TF_E_NOENT;
+	gfn_t f = from;
+	if (memmap_covers(&vm->map, from, to))
+		s = describe_range(vm, from, to);
+	for (; f.v < to.v && s == TF_OK; f.v++) {
+		struct frame *fr = memmap_frame(&vm->map, f);
+		lock_take(&op, &g->lock);
+		s = protect(&op, vm, g, f);
+		if (s == TF_OK && !(frame_word(fr) & FRAME_LOG)) {
+			entry_or(&fr->word, FRAME_LOG);
+			memmap_block(&vm->map, f)->held++;
+		}
+		if (s == TF_OK)
+			entry_and(&fr->word, ~FRAME_DIRTY);
+		lock_drop(&op, &g->lock);
+	}
+	if (s == TF_E_NOMEM)
+		log_stop(&op, vm, from, f);
+	op_flush(&op);
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct group *g = &vm->group;
+	struct op op;
+	vm_op_begin(&op, vm);
+	memset(bitmap, 0, (size_t)((to.v - from.v + 63) / 64 * 8));
+	lock_take(&op, &vm->map.lock);
+	for (gfn_t f = from; f.v < to.v; f.v++) {
+		struct frame *fr = memmap_frame(&vm->map, f);
+		if (!fr || !(frame_word(fr) & FRAME_DIRTY))
+			continue;
+		lock_take(&op, &g->lock);
+		/* Its leaves are 4 KiB already, so nothing has to be split and this cannot fail. */
+		if (protect(&op, vm, g, f) == TF_OK)
+			entry_and(&fr->word, ~FRAME_DIRTY);
+		lock_drop(&op, &g->lock);
+		bitmap[(f.v - from.v) / 64] |= UINT64_C(1) << ((f.v - from.v) % 64);
+	}
+	op_flush(&op);
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return TF_OK;
+}
+
+void tf_dirty_stop(struct tf_vm *vm, gpa_t start, uint64_t bytes)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return;
+	struct op op;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	log_stop(&op, vm, from, to);
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+}
+
+enum tf_status tf_accessed_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
+{
+	gfn_t from, to;
+	if (!range_of(start, bytes, &from, &to))
+		return TF_E_INVAL;
+	struct group *g = &vm->group;
+	struct op op;
+	vm_op_begin(&op, vm);
+	memset(bitmap, 0, (size_t)((to.v - from.v + 63) / 64 * 8));
+	lock_take(&op, &vm->map.lock);
+	for (gfn_t f = from; f.v < to.v; f.v++) {
+		if (!frame_is_backed(memmap_frame(&vm->map, f)))
+			continue;
+		lock_take(&op, &g->lock);
+		for (unsigned int m = 0; m < 2; m++)
+			modes[m]->age(&op, vm, g, f);
+		lock_drop(&op, &g->lock);
+		if (entry_and(&memmap_frame(&vm->map, f)->word, ~FRAME_ACCESSED) & FRAME_ACCESSED)
+			bitmap[(f.v - from.v) / 64] |= UINT64_C(1) << ((f.v - from.v) % 64);
+	}
+	op_flush(&op);
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return TF_OK;
+}
+
+/* ---- counters ---- */
+
+void tf_counters_read(struct tf_vm *vm, struct tf_counters *out)
+{
+	struct group *g = &vm->group;
+	*out = g->n;
+	out->frames_backed = vm->map.frames_backed;
+	out->large_backed = vm->map.large_backed;
+	out->remote_flushes = __atomic_load_n(&vm->remote_flushes, __ATOMIC_RELAXED);
+	out->device_faults = __atomic_load_n(&vm->device_faults, __ATOMIC_RELAXED);
+	out->nested_tables = g->nested.pages;
+	out->shadow_tables = g->shadows.live;
+	out->table_pages = g->nested.pages + g->shadows.pages + vm->map.pages;
+	out->lock_wait_cycles = g->lock.wait_cycles + vm->map.lock.wait_cycles;
+}

@@ -1,0 +1,26 @@
+/* COM2: the hypervisor's own serial line, and the JSON that goes out on it.
+ *
+ * A line is built and sent between json_begin() and json_end(), which hold the console's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_CORE_CONSOLE_H
+#define HV_CORE_CONSOLE_H
+
+#include <stdint.h>
+
+void console_init(void);
+
+/* The console is taken over for last words: its lock is ignored from now on. */
+void console_seize(void);
+
+/* {"ev":NAME */
+void json_begin(const char *event);
+/* }\n */
+void json_end(void);
+void json_number(const char *name, uint64_t v);
+void json_text(const char *name, const char *text);
+/* "NAME":{ ... } */
+void json_open(const char *name);
+void json_close(void);
+
+#endif

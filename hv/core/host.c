@@ -1,0 +1,112 @@
+/* struct tf_host on bare metal: pages from the pools, flushes and kicks by interrupt.
+ *
+ * A flush sets REQ_FLUSH and then looks where the CPU is. Entering the guest is the other order: the
+ * CPU says "guest" and then looks at its requests (svm/run.c). So either it sees the request, or we
+ * see it in the guest and interrupt it:
+ *
+ *	flusher                         entering CPU
+ *	requests |= REQ_FLUSH           where = WHERE_GUEST
+ *	(full barrier)                  (full barrier)
+ *	where == WHERE_GUEST? send      requests & REQ_FLUSH? flush first
+ *
+ * A CPU outside the guest counts as flushed: it takes no lock to get there and needs none to answer.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/host.h"
+
+#include "core/vm.h"
+#include "cpu/apic.h"
+#include "cpu/trap.h"
+#include "cpu/x86.h"
+#include "mem/pool.h"
+
+static enum tf_status host_page_alloc(struct tf_host *h, unsigned int node, unsigned int order,
+				      hpa_t *out)
+{
+	uint64_t pa = pool_alloc(node, order);
+
+	(void)h;
+	if (!pa)
+		return TF_E_NOMEM;
+	*out = hpa(pa);
+	return TF_OK;
+}
+
+static void host_page_free(struct tf_host *h, unsigned int order, hpa_t a)
+{
+	(void)h;
+	pool_free(a.v, order);
+}
+
+static void post(struct vcpu *v, uint32_t req)
+{
+	__atomic_fetch_or(&v->requests, req, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t where(const struct vcpu *v)
+{
+	return __atomic_load_n(&v->where, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_request(struct vcpu *v, uint32_t req)
+{
+	post(v, req);
+	if (where(v) != WHERE_HOST && v != vcpu_this())
+		apic_send(v->host_apic_id, VECTOR_KICK);
+}
+
+static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+{
+	struct vcpu *me = vm.start_tsc ? vcpu_this() : NULL;
+	struct vcpu *v;
+
+	(void)h;
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		v = vm.vcpu[i];
+		if (!cpuset_has(vcpus, i) || !v)
+			continue;
+		if (v == me) {
+			v->flush = true;
+			continue;
+		}
+		post(v, REQ_FLUSH);
+		if (where(v) == WHERE_GUEST)
+			apic_send(v->host_apic_id, VECTOR_KICK);
+	}
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		v = vm.vcpu[i];
+		if (!cpuset_has(vcpus, i) || !v || v == me)
+			continue;
+		while (where(v) == WHERE_GUEST &&
+		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH))
+			x86_pause();
+	}
+}
+
+static void host_kick(struct tf_host *h, unsigned int vcpu)
+{
+	(void)h;
+	vcpu_request(vm.vcpu[vcpu], REQ_KICK);
+}
+
+static uint64_t host_cycles(struct tf_host *h)
+{
+	(void)h;
+	return x86_rdtsc();
+}
+
+static _Noreturn void host_panic(struct tf_host *h, const char *file, int line, const char *what)
+{
+	(void)h;
+	hv_panic(file, line, what);
+}
+
+struct tf_host hv_host = {
+	.page_alloc = host_page_alloc,
+	.page_free = host_page_free,
+	.flush = host_flush,
+	.kick = host_kick,
+	.cycles = host_cycles,
+	.panic = host_panic,
+	.linear = 0,
+};

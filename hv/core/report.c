@@ -1,0 +1,176 @@
+/* The counters, as JSON on COM2.
+ *
+ * Each vCPU counts in its own struct exit_stats; they are summed here without a lock, so a line may
+ * be a few exits old.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/report.h"
+
+#include "core/console.h"
+#include "core/vm.h"
+#include "cpu/x86.h"
+#include "mem/pool.h"
+
+static const char *const kind_name[KINDS] = {
+	[KIND_NPF] = "npf",
+	[KIND_PF] = "pf",
+	[KIND_MMIO] = "mmio",
+	[KIND_CR0] = "cr0_write",
+	[KIND_CR3_READ] = "cr3_read",
+	[KIND_CR3_WRITE] = "cr3_write",
+	[KIND_CR4] = "cr4_write",
+	[KIND_CR8] = "cr8_write",
+	[KIND_EFER] = "efer",
+	[KIND_INVLPG] = "invlpg",
+	[KIND_INVPCID] = "invpcid",
+	[KIND_INTR] = "intr",
+	[KIND_NMI] = "nmi",
+	[KIND_IRET] = "iret",
+	[KIND_CPUID] = "cpuid",
+	[KIND_HLT] = "hlt",
+	[KIND_IO] = "io",
+	[KIND_MSR] = "msr",
+	[KIND_MSR_TIMER] = "msr_timer",
+	[KIND_MSR_EOI] = "msr_eoi",
+	[KIND_MSR_ICR] = "msr_icr",
+	[KIND_XSETBV] = "xsetbv",
+	[KIND_VMMCALL] = "vmmcall",
+	[KIND_OTHER] = "other",
+};
+
+static uint64_t sum_of(enum exit_kind k, bool cycles)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		const struct exit_stats *s = &vm.vcpu[i]->stats;
+
+		sum += __atomic_load_n(cycles ? &s->cycles[k] : &s->count[k], __ATOMIC_RELAXED);
+	}
+	return sum;
+}
+
+static uint64_t exits_total(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int k = 0; k < KINDS; k++)
+		sum += sum_of(k, false);
+	return sum;
+}
+
+static void put_exits(const char *name, bool cycles)
+{
+	json_open(name);
+	for (unsigned int k = 0; k < KINDS; k++)
+		json_number(kind_name[k], sum_of(k, cycles));
+	json_close();
+}
+
+static void put_engine(const struct tf_counters *c)
+{
+	json_open("engine");
+#define PUT(member) json_number(#member, c->member)
+	PUT(guest_faults);
+	PUT(shadow_faults);
+	PUT(nested_faults);
+	PUT(device_faults);
+	PUT(spurious_faults);
+	PUT(shadow_fills);
+	PUT(prefills);
+	PUT(shadows_made);
+	PUT(shadows_zapped);
+	PUT(shadows_reclaimed);
+	PUT(tracks);
+	PUT(unsyncs);
+	PUT(resyncs);
+	PUT(resync_changes);
+	PUT(cr3_writes);
+	PUT(invlpgs);
+	PUT(invpcids);
+	PUT(full_flushes);
+	PUT(remote_flushes);
+	PUT(frames_backed);
+	PUT(large_backed);
+	PUT(nested_tables);
+	PUT(shadow_tables);
+	PUT(shadow_tables_max);
+	PUT(table_pages);
+	PUT(lock_wait_cycles);
+#undef PUT
+	json_close();
+}
+
+static void put_all(const struct tf_counters *c)
+{
+	uint64_t now = x86_rdtsc();
+
+	json_text("mode", vm.mode == TF_SHADOW ? "shadow" : "nested");
+	json_number("cpus", vm.cpus);
+	json_number("mem", vm.mem);
+	json_number("tsc_khz", vm.tsc_khz);
+	json_number("boot_cycles", vm.boot_cycles);
+	json_number("guest_cycles", vm.start_tsc ? now - vm.start_tsc : 0);
+	json_number("exits_total", exits_total());
+	put_exits("exits", false);
+	put_exits("exit_cycles", true);
+	json_number("unknown_port_reads", vm.ports.unknown_in);
+	json_number("unknown_port_writes", vm.ports.unknown_out);
+	json_number("unknown_msr_reads", vm.msr.unknown_reads);
+	json_number("unknown_msr_writes", vm.msr.unknown_writes);
+	json_number("free_bytes", pool_free_bytes());
+	if (c)
+		put_engine(c);
+}
+
+void report_hello(void)
+{
+	json_begin("hello");
+	json_number("cpus", vm.cpus);
+	json_number("mem", vm.mem);
+	json_text("mode", vm.mode == TF_SHADOW ? "shadow" : "nested");
+	json_number("tsc_khz", vm.tsc_khz);
+	json_end();
+}
+
+/* The engine is asked before the console's lock is taken: it has locks of its own. */
+
+void report_counters(void)
+{
+	struct tf_counters c;
+
+	tf_counters_read(vm.mmu, &c);
+	json_begin("counters");
+	put_all(&c);
+	json_end();
+}
+
+void report_mark(uint8_t mark)
+{
+	struct tf_counters c;
+	uint64_t now = x86_rdtsc() - vm.start_tsc;
+
+	if (!vm.boot_cycles)
+		vm.boot_cycles = now;
+	tf_counters_read(vm.mmu, &c);
+	json_begin("mark");
+	json_number("mark", mark);
+	json_number("tsc", now);
+	json_number("exits_total", exits_total());
+	put_exits("exits", false);
+	put_engine(&c);
+	json_end();
+}
+
+void report_end(const char *reason, unsigned int code, bool with_engine)
+{
+	struct tf_counters c;
+
+	if (with_engine && vm.mmu)
+		tf_counters_read(vm.mmu, &c);
+	json_begin("end");
+	json_text("reason", reason);
+	json_number("code", code);
+	put_all(with_engine && vm.mmu ? &c : NULL);
+	json_end();
+}

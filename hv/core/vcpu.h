@@ -1,0 +1,234 @@
+/* One vCPU, pinned to one physical CPU: what the run loop, the exits and the devices share of it.
+ *
+ * Lock: none. Only the vCPU's own CPU touches it, but for the fields under "any CPU", which are
+ * single words and atomic. Other CPUs ask for attention with vcpu_kick().
+ *
+ * The struct lies at the top of the vCPU's stack page block (cpu_this() finds it by the stack
+ * pointer), so that one exit touches few distinct pages: a world switch loses the TLB.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_CORE_VCPU_H
+#define HV_CORE_VCPU_H
+
+#include <twofold/twofold.h>
+
+#include "decode/decode.h"
+#include "dev/lapic.h"
+#include "dev/msr.h"
+#include "svm/vmcb.h"
+
+/* x86 numbers of the general registers, as instructions encode them. */
+enum {
+	REG_RAX,
+	REG_RCX,
+	REG_RDX,
+	REG_RBX,
+	REG_RSP,
+	REG_RBP,
+	REG_RSI,
+	REG_RDI,
+	REG_R8,
+	REG_R9,
+	REG_R10,
+	REG_R11,
+	REG_R12,
+	REG_R13,
+	REG_R14,
+	REG_R15,
+};
+
+/* Exception vectors. */
+enum {
+	EXC_DE = 0,
+	EXC_DB = 1,
+	EXC_NMI = 2,
+	EXC_BP = 3,
+	EXC_UD = 6,
+	EXC_NM = 7,
+	EXC_DF = 8,
+	EXC_TS = 10,
+	EXC_NP = 11,
+	EXC_SS = 12,
+	EXC_GP = 13,
+	EXC_PF = 14,
+	EXC_AC = 17,
+	EXC_MC = 18,
+};
+
+/* Does the exception push an error code? */
+static inline bool exc_has_error(unsigned int vector)
+{
+	return vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
+}
+
+/* What a vCPU is doing (any CPU reads; its own CPU writes, but see vcpu_init/vcpu_sipi). */
+enum vcpu_state {
+	VCPU_WAIT_SIPI, /* after INIT */
+	VCPU_RUNNING,
+	VCPU_HALTED,    /* HLT, waits for an interrupt */
+};
+
+/* Guest exits as they are counted. */
+enum exit_kind {
+	KIND_NPF,
+	KIND_PF,
+	KIND_MMIO,
+	KIND_CR0,
+	KIND_CR3_READ,
+	KIND_CR3_WRITE,
+	KIND_CR4,
+	KIND_CR8,
+	KIND_EFER,
+	KIND_INVLPG,
+	KIND_INVPCID,
+	KIND_INTR,
+	KIND_NMI,
+	KIND_IRET,
+	KIND_CPUID,
+	KIND_HLT,
+	KIND_IO,
+	KIND_MSR,
+	KIND_MSR_TIMER,
+	KIND_MSR_EOI,
+	KIND_MSR_ICR,
+	KIND_XSETBV,
+	KIND_VMMCALL,
+	KIND_OTHER,
+	KINDS
+};
+
+struct exit_stats {
+	uint64_t count[KINDS];
+	uint64_t cycles[KINDS]; /* spent outside the guest */
+};
+
+/* An instruction that made an exit before, found again by its address. */
+struct insn_memo {
+	uint64_t rip; /* linear; 0: empty */
+	uint64_t gpa;
+	uint8_t bytes[16];
+	struct insn insn;
+};
+
+#define INSN_MEMOS 4u
+
+struct vcpu {
+	/* Guest registers while the guest is out; [REG_RAX] and [REG_RSP] too (the VMCB is only
+	 * written back right before entry). RIP, RFLAGS and segments: vmcb->save. */
+	uint64_t gpr[16];
+	struct vmcb *vmcb;
+	uint64_t vmcb_pa;
+	struct tf_vcpu *mmu;      /* the engine's vCPU */
+	uint32_t index;           /* 0.. */
+	uint32_t host_apic_id;
+	enum vcpu_state state;
+	enum exit_kind kind;      /* of the current exit */
+	bool shadow;              /* the VMCB is set up for a shadow root now */
+	bool flush;               /* the next entry flushes the TLB */
+	bool timer_fired;         /* the real timer interrupted: look at what is due */
+	bool nmi_pending, nmi_blocked;
+
+	/* What the next entry injects: EVENTINJ format; 0 none. */
+	uint64_t event;
+	/* An interrupt whose delivery faulted: it goes in when the fault's handler allows. */
+	uint64_t event_later;
+	int virq;                 /* the vector offered as virtual interrupt (V_IRQ); -1 none */
+
+	uint64_t guest_deadline;  /* host TSC when the guest's timer is due; 0 none */
+	uint64_t armed;           /* what the real timer is set to */
+	uint64_t exit_tsc;        /* when the current exit began */
+	uint64_t xcr0;            /* the guest's */
+
+	/* any CPU, atomic */
+	uint32_t where;           /* enum vcpu_where */
+	uint32_t requests;        /* REQ_* */
+	uint32_t sipi_vector;
+	uint32_t online;          /* its CPU is up */
+	uint32_t stopped;         /* its CPU will not run the guest again */
+
+	struct lapic apic;
+	struct msr_vcpu msr;
+	struct exit_stats stats;
+	struct insn_memo memo[INSN_MEMOS];
+};
+
+/* A block of pages holds all that one vCPU has: host save area, VMCB, stack, and the struct at the
+ * very top:
+ *
+ *	0x0000 host save area   0x1000 VMCB   0x2000 ... stack ...   struct vcpu 0x8000
+ */
+#define VCPU_BLOCK      0x8000ull
+#define VCPU_BLOCK_VMCB 0x1000ull
+
+/* Where a vCPU's CPU is, for those who want it to notice something. */
+enum vcpu_where {
+	WHERE_HOST,  /* looks at `requests` before it enters the guest */
+	WHERE_GUEST, /* needs an interrupt; from before its last look at `requests` */
+	WHERE_IDLE,  /* sleeps in the host: needs an interrupt, but holds no translation */
+};
+
+enum {
+	REQ_KICK = 1u << 0,  /* look at the virtual APIC again */
+	REQ_FLUSH = 1u << 1, /* forget all translations before entry */
+	REQ_INIT = 1u << 2,
+	REQ_SIPI = 1u << 3,
+	REQ_NMI = 1u << 4,
+	REQ_STOP = 1u << 5,  /* the VM ends */
+};
+
+/* The vCPU of the CPU that we are on: by the stack pointer. */
+static inline struct vcpu *vcpu_this(void)
+{
+	uintptr_t sp;
+
+	__asm__("mov %%rsp, %0" : "=r"(sp));
+	return (struct vcpu *)((sp | (VCPU_BLOCK - 1)) + 1 - sizeof(struct vcpu));
+}
+
+/* A new vCPU with its block on the host node of its CPU; not reset yet. */
+struct vcpu *vcpu_create(unsigned int index, uint32_t host_apic_id, unsigned int host_node);
+
+/* ---- requests, from any CPU; none waits ---- */
+
+/* Have vCPU v look at its virtual APIC (and at its requests) soon: leaves the guest or HLT. */
+void vcpu_request(struct vcpu *v, uint32_t req);
+
+/* ---- own CPU ---- */
+
+/* Registers and segments as after INIT (APM vol. 2, 14.1.3), with CS:IP at sipi_vector << 12. */
+void vcpu_reset(struct vcpu *v, uint8_t sipi_vector);
+
+/* Queue an exception for the next entry. On top of an exception whose delivery was under way it
+ * becomes #DF or a triple fault, as APM vol. 2, 8.2.9 says. */
+void vcpu_inject(struct vcpu *v, unsigned int vector, uint32_t error);
+void vcpu_inject_pf(struct vcpu *v, uint32_t pfec, uint64_t cr2);
+
+/* Step over the instruction that caused the exit. */
+void vcpu_skip(struct vcpu *v, unsigned int bytes);
+
+/* Arm the vCPU's timer for an absolute host TSC; 0 disarms. */
+void vcpu_timer_set(struct vcpu *v, uint64_t tsc);
+
+/* The engine's idea of the guest's control registers, brought up to date. Call before tf_walk(). */
+void vcpu_sync_regs(struct vcpu *v);
+
+/* Guest-virtual access with the current CPL; more TF_* flags may be added. TF_E_FAULT: *out says
+ * what to inject; TF_E_NOENT: no memory there. */
+enum tf_status vcpu_read_gva(struct vcpu *v, uint64_t at, void *to, size_t n, uint32_t flags,
+			     struct tf_outcome *out) TF_MUST_CHECK;
+enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, size_t n,
+			      uint32_t flags, struct tf_outcome *out) TF_MUST_CHECK;
+
+/* Decode the instruction at the guest's RIP. NULL: it could not be fetched (the fault is queued) or
+ * is unknown (#UD is queued). The result is valid until the next call. */
+const struct insn *vcpu_decode(struct vcpu *v);
+/* Forget what vcpu_decode() remembers (the guest changed its mappings of code). */
+void vcpu_forget_insns(struct vcpu *v);
+void vcpu_insn_state(struct vcpu *v, struct insn_state *s, uint64_t seg_base[6]);
+
+static inline unsigned int vcpu_cpl(const struct vcpu *v)
+{
+	return v->vmcb->save.cpl;
+}
+
+#endif

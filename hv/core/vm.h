@@ -1,0 +1,66 @@
+/* The one VM of this hypervisor.
+ *
+ * Lock: everything here is set up before the second CPU starts and constant afterwards, but for
+ * `ending`, which is atomic.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_CORE_VM_H
+#define HV_CORE_VM_H
+
+#include <twofold/twofold.h>
+
+#include "core/vcpu.h"
+#include "dev/cpuid.h"
+#include "dev/ioapic.h"
+#include "dev/ports.h"
+
+struct vm {
+	struct tf_vm *mmu;
+	struct tf_host *host;
+	enum tf_mode mode;
+	unsigned int cpus;
+	uint64_t mem;          /* bytes of guest RAM */
+	uint32_t tsc_khz;
+	uint64_t start_tsc;    /* when the guest started */
+	uint64_t boot_cycles;  /* from then to its first mark; 0: none yet */
+	struct cpuid_policy cpuid;
+	struct lapic_bus bus;
+	struct ioapic ioapic;
+	struct ports ports;
+	struct msr_shared msr;
+	struct vcpu *vcpu[TF_MAX_VCPUS];
+	uint32_t com1_irq;     /* atomic: the real COM1 interrupted */
+	uint32_t ending;       /* atomic: vm_end() was called */
+};
+
+extern struct vm vm;
+
+/* Why the VM ended. */
+enum end_reason {
+	END_POWEROFF,
+	END_RESET,
+	END_DEBUG_EXIT,
+	END_TRIPLE_FAULT,
+	END_ASSERT,
+	END_ERROR,
+};
+
+/* End the VM: stops every vCPU, prints the end event, powers the machine off. From any CPU; the
+ * first caller wins, and no call returns. */
+_Noreturn void vm_end(enum end_reason reason, unsigned int code);
+
+/* One clear line, then vm_end(END_ERROR, 66). */
+_Noreturn void vm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* An impossible state in the hypervisor itself. */
+_Noreturn void hv_panic(const char *file, int line, const char *what);
+#define HV_ASSERT(cond)                                                                            \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			hv_panic(__FILE__, __LINE__, #cond);                                       \
+	} while (0)
+
+/* Stop this CPU for good: another one ends the VM. */
+_Noreturn void vm_park(void);
+
+#endif

@@ -1,0 +1,283 @@
+/* The machine's free pages, one pool for each host node.
+ *
+ * RAM is cut into blocks of 2 MiB. A block has a bitmap of its free pages and lies in one of two
+ * lists of its node:
+ *
+ *	pool[node].whole    all 512 pages free: can be had as one 2 MiB page, or be broken
+ *	pool[node].broken   some pages free
+ *	(no list)           no page free
+ *
+ * so that a block whose pages all came back is whole again. Lock: pool.lock for its lists and the
+ * blocks of the node; no other lock is taken under it.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "mem/pool.h"
+
+#include "boot/acpi.h"
+#include "boot/multiboot.h"
+#include "core/spin.h"
+#include "core/string.h"
+#include "core/vm.h"
+
+#define BLOCK_SHIFT 21
+#define BLOCK_BYTES (1ull << BLOCK_SHIFT)
+#define BLOCK_PAGES 512u
+#define LOW_END     0x100000ull /* firmware data and the AP trampoline live below */
+#define BOOT_MAP_END 0x100000000ull
+
+struct block {
+	struct block *next, **link; /* link: what points at us; NULL: in no list */
+	uint64_t free[BLOCK_PAGES / 64];
+	uint16_t count;
+	uint16_t node;
+};
+
+struct pool {
+	struct spin lock;
+	struct block *whole, *broken;
+	uint64_t pages;
+} __attribute__((aligned(64)));
+
+static struct pool pool[ACPI_NODES_MAX];
+static struct block *blocks; /* indexed by address >> BLOCK_SHIFT */
+
+extern char image_start[], image_end[];
+
+static void list_remove(struct block *b)
+{
+	if (!b->link)
+		return;
+	*b->link = b->next;
+	if (b->next)
+		b->next->link = b->link;
+	b->link = NULL;
+}
+
+static void list_add(struct block **head, struct block *b)
+{
+	b->next = *head;
+	b->link = head;
+	if (b->next)
+		b->next->link = &b->next;
+	*head = b;
+}
+
+static uint64_t block_base(const struct block *b)
+{
+	return (uint64_t)(b - blocks) << BLOCK_SHIFT;
+}
+
+/* Put the block in the list that fits its count. */
+static void block_relist(struct pool *p, struct block *b)
+{
+	list_remove(b);
+	if (b->count == BLOCK_PAGES)
+		list_add(&p->whole, b);
+	else if (b->count)
+		list_add(&p->broken, b);
+}
+
+static void free_page(uint64_t pa)
+{
+	struct block *b = &blocks[pa >> BLOCK_SHIFT];
+	struct pool *p = &pool[b->node];
+	unsigned int i = (pa >> 12) % BLOCK_PAGES;
+
+	spin_lock(&p->lock);
+	HV_ASSERT(!(b->free[i / 64] & (1ull << (i % 64))));
+	b->free[i / 64] |= 1ull << (i % 64);
+	b->count++;
+	p->pages++;
+	if (b->count == 1 || b->count == BLOCK_PAGES)
+		block_relist(p, b);
+	spin_unlock(&p->lock);
+}
+
+static uint64_t alloc_page(struct pool *p)
+{
+	struct block *b;
+	uint64_t pa = 0;
+
+	spin_lock(&p->lock);
+	b = p->broken ? p->broken : p->whole;
+	for (unsigned int w = 0; b && w < BLOCK_PAGES / 64; w++) {
+		unsigned int bit;
+
+		if (!b->free[w])
+			continue;
+		bit = (unsigned int)__builtin_ctzll(b->free[w]);
+		b->free[w] &= b->free[w] - 1;
+		pa = block_base(b) + ((w * 64ull + bit) << 12);
+		b->count--;
+		p->pages--;
+		if (b->count == 0 || b->count == BLOCK_PAGES - 1)
+			block_relist(p, b);
+		break;
+	}
+	spin_unlock(&p->lock);
+	return pa;
+}
+
+static uint64_t alloc_block(struct pool *p)
+{
+	struct block *b;
+	uint64_t pa = 0;
+
+	spin_lock(&p->lock);
+	b = p->whole;
+	if (b) {
+		list_remove(b);
+		memset(b->free, 0, sizeof(b->free));
+		b->count = 0;
+		p->pages -= BLOCK_PAGES;
+		pa = block_base(b);
+	}
+	spin_unlock(&p->lock);
+	return pa;
+}
+
+static void free_block(uint64_t pa)
+{
+	struct block *b = &blocks[pa >> BLOCK_SHIFT];
+	struct pool *p = &pool[b->node];
+
+	spin_lock(&p->lock);
+	HV_ASSERT(b->count == 0 && !(pa & (BLOCK_BYTES - 1)));
+	memset(b->free, 0xff, sizeof(b->free));
+	b->count = BLOCK_PAGES;
+	p->pages += BLOCK_PAGES;
+	block_relist(p, b);
+	spin_unlock(&p->lock);
+}
+
+uint64_t pool_alloc(unsigned int node, unsigned int order)
+{
+	for (unsigned int i = 0; i < acpi.nodes; i++) {
+		struct pool *p = &pool[(node + i) % acpi.nodes];
+		uint64_t pa = order ? alloc_block(p) : alloc_page(p);
+
+		if (pa)
+			return pa;
+	}
+	return 0;
+}
+
+void pool_free(uint64_t pa, unsigned int order)
+{
+	if (order)
+		free_block(pa);
+	else
+		free_page(pa);
+}
+
+void pool_add(uint64_t start, uint64_t end)
+{
+	for (uint64_t pa = start; pa < end; pa += 4096)
+		free_page(pa);
+}
+
+void *pool_zalloc(unsigned int node)
+{
+	uint64_t pa = pool_alloc(node, 0);
+
+	if (!pa)
+		vm_fail("the machine has no memory left");
+	return memset((void *)(uintptr_t)pa, 0, 4096);
+}
+
+uint64_t pool_free_bytes(void)
+{
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < acpi.nodes; i++)
+		pages += __atomic_load_n(&pool[i].pages, __ATOMIC_RELAXED);
+	return pages * 4096;
+}
+
+struct hole {
+	uint64_t start, end;
+};
+
+static struct hole hole[3 + BOOT_MODULES_MAX];
+static unsigned int holes;
+
+static void hole_add(uint64_t start, uint64_t end)
+{
+	hole[holes++] = (struct hole){start, end};
+}
+
+/* Does [start, end) meet a hole? Then the hole's end, else 0. */
+static uint64_t in_hole(uint64_t start, uint64_t end)
+{
+	for (unsigned int i = 0; i < holes; i++)
+		if (start < hole[i].end && end > hole[i].start)
+			return (hole[i].end + 4095) & ~4095ull;
+	return 0;
+}
+
+/* Room for the block descriptors, in the first RAM range that has it clear of the holes. */
+static uint64_t place_blocks(uint64_t bytes)
+{
+	for (unsigned int i = 0; i < boot_info.ranges; i++) {
+		uint64_t at = boot_info.range[i].start, next;
+
+		while ((next = in_hole(at, at + bytes)) != 0)
+			at = next;
+		if (at + bytes <= boot_info.range[i].end && at + bytes <= BOOT_MAP_END)
+			return at;
+	}
+	vm_fail("the machine has no room for its page descriptors");
+}
+
+static void add_ram(uint64_t pa, uint64_t end)
+{
+	while (pa < end) {
+		uint64_t skip;
+
+		if (!(pa & (BLOCK_BYTES - 1)) && pa + BLOCK_BYTES <= end &&
+		    !in_hole(pa, pa + BLOCK_BYTES)) {
+			free_block(pa);
+			pa += BLOCK_BYTES;
+			continue;
+		}
+		skip = in_hole(pa, pa + 4096);
+		if (skip) {
+			pa = skip;
+			continue;
+		}
+		free_page(pa);
+		pa += 4096;
+	}
+}
+
+static void add_ram_within(uint64_t low, uint64_t high)
+{
+	for (unsigned int i = 0; i < boot_info.ranges; i++) {
+		uint64_t start = boot_info.range[i].start, end = boot_info.range[i].end;
+
+		add_ram(start > low ? start : low, end < high ? end : high);
+	}
+}
+
+void pool_init(void)
+{
+	uint64_t top = boot_info.ranges ? boot_info.range[boot_info.ranges - 1].end : 0;
+	uint64_t count = (top + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
+	uint64_t bytes = (count * sizeof(struct block) + 4095) & ~4095ull;
+
+	hole_add(0, LOW_END);
+	hole_add((uintptr_t)image_start, (uintptr_t)image_end);
+	for (unsigned int i = 0; i < boot_info.modules; i++)
+		hole_add(boot_info.module[i].start, boot_info.module[i].end);
+	blocks = (struct block *)(uintptr_t)place_blocks(bytes);
+	memset(blocks, 0, bytes);
+	hole_add((uintptr_t)blocks, (uintptr_t)blocks + bytes);
+	for (uint64_t i = 0; i < count; i++)
+		blocks[i].node = (uint16_t)acpi_node_of(i << BLOCK_SHIFT);
+	add_ram_within(0, BOOT_MAP_END);
+}
+
+void pool_init_high(void)
+{
+	add_ram_within(BOOT_MAP_END, UINT64_MAX);
+}

@@ -1,0 +1,300 @@
+/* The life of a vCPU: requests, pending events, entry, exit, and sleep.
+ *
+ * The hypervisor runs with GIF clear (and RFLAGS.IF set) from the first entry on: #VMEXIT clears GIF,
+ * VMRUN sets it. Interrupts are taken only in window(), after an INTR exit, or while it sleeps; an exit of
+ * any other kind needs no STGI, CLGI, STI or CLI at all.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/report.h"
+#include "core/vm.h"
+#include "cpu/apic.h"
+#include "cpu/x86.h"
+#include "svm/svm.h"
+
+/* Called from cpu/trap.S. */
+void interrupt_timer(void);
+void interrupt_kick(void);
+void interrupt_com1(void);
+
+static uint64_t next_report; /* vCPU 0's CPU only */
+
+void interrupt_timer(void)
+{
+	struct vcpu *v = vcpu_this();
+
+	v->timer_fired = true;
+	v->armed = 0;
+	apic_eoi();
+}
+
+void interrupt_kick(void)
+{
+	apic_eoi();
+}
+
+void interrupt_com1(void)
+{
+	__atomic_store_n(&vm.com1_irq, 1, __ATOMIC_RELEASE);
+	apic_eoi();
+}
+
+/* Let pending interrupts in. */
+static void window(void)
+{
+	__asm__ volatile("stgi\n\tnop\n\tclgi" ::: "memory");
+}
+
+void svm_timer_arm(struct vcpu *v)
+{
+	uint64_t at = v->guest_deadline;
+
+	if (v->index == 0 && next_report && (!at || next_report < at))
+		at = next_report;
+	if (at == v->armed)
+		return;
+	v->armed = at;
+	apic_timer_at(at);
+}
+
+static void timer_work(struct vcpu *v)
+{
+	uint64_t now = x86_rdtsc();
+
+	v->timer_fired = false;
+	if (v->guest_deadline && now >= v->guest_deadline) {
+		v->guest_deadline = 0;
+		lapic_timer_check(&v->apic);
+	}
+	if (v->index == 0 && now >= next_report) {
+		next_report = now + (uint64_t)vm.tsc_khz * 1000;
+		report_counters();
+	}
+	svm_timer_arm(v);
+}
+
+static void take_init(struct vcpu *v)
+{
+	lapic_init_reset(&v->apic);
+	v->state = VCPU_WAIT_SIPI;
+	v->event = 0;
+	v->event_later = 0;
+	v->nmi_pending = false;
+}
+
+static void take_requests(struct vcpu *v)
+{
+	uint32_t r = __atomic_exchange_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+
+	if (r & REQ_STOP) {
+		__atomic_store_n(&v->stopped, 1, __ATOMIC_RELEASE);
+		vm_park();
+	}
+	if (r & REQ_FLUSH)
+		v->flush = true;
+	if (r & REQ_NMI)
+		v->nmi_pending = true;
+	if (r & REQ_INIT)
+		take_init(v);
+	if ((r & REQ_SIPI) && v->state == VCPU_WAIT_SIPI) {
+		vcpu_reset(v, (uint8_t)v->sipi_vector);
+		v->state = VCPU_RUNNING;
+	}
+}
+
+static bool is_asleep(struct vcpu *v)
+{
+	if (v->state == VCPU_RUNNING)
+		return false;
+	if (v->state == VCPU_HALTED) {
+		bool wakes = v->nmi_pending ||
+			     ((v->vmcb->save.rflags & RFLAGS_IF) && lapic_pending(&v->apic) >= 0);
+
+		if (wakes)
+			v->state = VCPU_RUNNING;
+		return !wakes;
+	}
+	return true;
+}
+
+static void pass_com1(struct vcpu *v)
+{
+	if (__atomic_load_n(&vm.com1_irq, __ATOMIC_RELAXED) &&
+	    __atomic_exchange_n(&vm.com1_irq, 0, __ATOMIC_ACQUIRE))
+		ioapic_pulse(&vm.ioapic, 4, (int)v->index);
+}
+
+/* Until there is something to do: the CPU sleeps with interrupts open. Requests are looked at with
+ * them closed, right before HLT. */
+static void sleep(struct vcpu *v)
+{
+	x86_cli();
+	x86_stgi();
+	__atomic_store_n(&v->where, WHERE_IDLE, __ATOMIC_SEQ_CST);
+	for (;;) {
+		pass_com1(v);
+		if (v->timer_fired)
+			timer_work(v);
+		take_requests(v);
+		if (!is_asleep(v))
+			break;
+		__asm__ volatile("sti\n\thlt\n\tcli" ::: "memory");
+	}
+	x86_clgi();
+	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_SEQ_CST);
+	x86_sti();
+}
+
+/* Set the VMCB up for the root that the engine wants. */
+static void load_root(struct vcpu *v)
+{
+	struct vmcb *b = v->vmcb;
+	struct tf_load load;
+
+	if (tf_vcpu_load(v->mmu, &load) != TF_OK)
+		vm_fail("the machine has no memory left for the guest's tables");
+	if (load.flush)
+		v->flush = true;
+	if (load.mode == TF_SHADOW) {
+		b->save.cr3 = load.root.v;
+		if (v->shadow)
+			return;
+		v->shadow = true;
+		v->flush = true;
+		b->ctl.nested_ctl = 0;
+		b->ctl.exceptions |= 1u << EXC_PF;
+		b->ctl.intercept1 |= INT1_INVLPG;
+		b->ctl.intercept3 |= INT3_INVPCID;
+		b->save.efer |= EFER_NXE;
+		return;
+	}
+	b->ctl.nested_cr3 = load.root.v;
+	if (v->shadow) {
+		v->shadow = false;
+		v->flush = true;
+		b->ctl.nested_ctl = 1;
+		b->ctl.exceptions &= ~(1u << EXC_PF);
+		b->ctl.intercept1 &= ~INT1_INVLPG;
+		b->ctl.intercept3 &= ~INT3_INVPCID;
+		b->save.cr3 = tf_vcpu_regs(v->mmu)->cr3;
+		b->save.efer = tf_vcpu_regs(v->mmu)->efer | EFER_SVME;
+	}
+}
+
+/* Choose what goes in with this entry. An interrupt that cannot go in at once is offered to the CPU as
+ * virtual interrupt with its own vector: the guest takes it the moment it can, without an exit. */
+static void load_event(struct vcpu *v)
+{
+	struct vmcb *b = v->vmcb;
+	bool open = (b->save.rflags & RFLAGS_IF) && !(b->ctl.int_state & VMCB_INT_SHADOW);
+	int vector;
+
+	if (!v->event && v->nmi_pending && !v->nmi_blocked) {
+		v->nmi_pending = false;
+		v->nmi_blocked = true;
+		b->ctl.intercept1 |= INT1_IRET;
+		v->event = EVENT_VALID | EVENT_TYPE_NMI | EXC_NMI;
+	}
+	if (!v->event && v->event_later && open) {
+		v->event = v->event_later;
+		v->event_later = 0;
+	}
+	vector = lapic_pending(&v->apic);
+	if (vector >= 0 && !v->event && open) {
+		lapic_accept(&v->apic, (uint8_t)vector);
+		v->event = EVENT_VALID | EVENT_TYPE_INTR | (unsigned int)vector;
+		vector = lapic_pending(&v->apic);
+	}
+	lapic_enter(&v->apic, vector);
+	b->ctl.event_inj = v->event;
+	b->ctl.int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
+	if (vector >= 0)
+		b->ctl.int_ctl |= V_IRQ | V_IGN_TPR | (uint64_t)(vector >> 4) << V_PRIO_SHIFT |
+				  (uint64_t)vector << V_VECTOR_SHIFT;
+	v->virq = vector;
+	v->event = 0;
+}
+
+/* Take over what the exit says of events: an injected one that did not get through, an offered
+ * one that did. */
+static void unload_event(struct vcpu *v)
+{
+	struct vmcb_control *c = &v->vmcb->ctl;
+	uint64_t info = c->exit_int_info;
+	uint64_t type = info & EVENT_TYPE_MASK;
+
+	if (!(info & EVENT_VALID)) {
+		info = 0;
+	} else if (type == EVENT_TYPE_SOFT ||
+		   (type == EVENT_TYPE_EXC && ((info & EVENT_VECTOR_MASK) == EXC_BP ||
+					       (info & EVENT_VECTOR_MASK) == EXC_BP + 1))) {
+		info = 0; /* the instruction runs again */
+	}
+	v->event = info;
+	if (v->virq >= 0) {
+		/* Some CPUs leave V_IRQ set when the delivery itself made the exit. */
+		if (!(c->int_ctl & V_IRQ) ||
+		    (info && type == EVENT_TYPE_INTR &&
+		     (int)(info & EVENT_VECTOR_MASK) == v->virq))
+			lapic_accept(&v->apic, (uint8_t)v->virq);
+		v->virq = -1;
+	}
+	lapic_exit(&v->apic, (uint8_t)(c->int_ctl & V_TPR_MASK));
+}
+
+static void enter(struct vcpu *v)
+{
+	struct vmcb *b = v->vmcb;
+	uint64_t now;
+
+	b->ctl.tlb_control = v->flush ? TLB_FLUSH_ALL : TLB_KEEP;
+	v->flush = false;
+	b->save.rax = v->gpr[REG_RAX];
+	b->save.rsp = v->gpr[REG_RSP];
+	now = x86_rdtsc();
+	v->stats.count[v->kind]++;
+	v->stats.cycles[v->kind] += now - v->exit_tsc;
+	svm_enter(v->gpr, v->vmcb_pa);
+	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
+	v->exit_tsc = x86_rdtsc();
+	v->gpr[REG_RAX] = b->save.rax;
+	v->gpr[REG_RSP] = b->save.rsp;
+}
+
+void svm_run(struct vcpu *v)
+{
+	x86_clgi();
+	x86_sti();
+	v->exit_tsc = x86_rdtsc();
+	v->kind = KIND_OTHER;
+	if (v->index == 0) {
+		next_report = v->exit_tsc + (uint64_t)vm.tsc_khz * 1000;
+		svm_timer_arm(v);
+	}
+	for (;;) {
+		if (v->timer_fired)
+			timer_work(v);
+		pass_com1(v);
+		if (__atomic_load_n(&v->requests, __ATOMIC_RELAXED))
+			take_requests(v);
+		if (is_asleep(v))
+			sleep(v);
+		load_root(v);
+		load_event(v);
+		__atomic_store_n(&v->where, WHERE_GUEST, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST)) {
+			/* Undo: nothing was given to the CPU yet. */
+			__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
+			v->event = v->vmcb->ctl.event_inj;
+			v->virq = -1;
+			continue;
+		}
+		enter(v);
+		unload_event(v);
+		if (v->vmcb->ctl.exit_code == EXIT_INTR) {
+			v->kind = KIND_INTR;
+			window();
+			continue;
+		}
+		svm_exit(v);
+	}
+}

@@ -1,0 +1,58 @@
+/* AMD SVM: enabling it, the VMCB, the run loop.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_SVM_SVM_H
+#define HV_SVM_SVM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/vcpu.h"
+
+/* Segment attributes as the VMCB packs them. */
+#define SEG_L  (1u << 9)
+#define SEG_DB (1u << 10)
+
+/* Does this CPU have what we need? Ends the VM with one clear line if not. */
+void svm_check(void);
+/* Turn SVM on; on each CPU. */
+void svm_enable(struct vcpu *v);
+/* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
+void svm_maps_init(void);
+
+/* The VMCB as after INIT, starting at sipi_vector << 12; own CPU (loads FS, GS, TR, LDTR). */
+void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector);
+/* Is the guest in 64-bit mode? */
+static inline bool svm_is_long(const struct vmcb *b)
+{
+	return (b->save.efer & (1u << 10)) && (b->save.cs.attrib & SEG_L);
+}
+
+/* Set the real timer to the earlier of the guest's deadline and the hypervisor's own. */
+void svm_timer_arm(struct vcpu *v);
+
+/* The vCPU's life; never returns. */
+_Noreturn void svm_run(struct vcpu *v);
+
+/* One exit handled (svm/exit.c). */
+void svm_exit(struct vcpu *v);
+
+/* Exit handlers by file. */
+void exit_cr_write(struct vcpu *v);
+void exit_cr3_read(struct vcpu *v);
+void exit_cr0(struct vcpu *v);
+void exit_invlpg(struct vcpu *v);
+void exit_invpcid(struct vcpu *v);
+bool exit_efer_write(struct vcpu *v, uint64_t value);
+uint64_t exit_efer_read(const struct vcpu *v);
+void exit_page_fault(struct vcpu *v);
+void exit_nested_fault(struct vcpu *v);
+void exit_io(struct vcpu *v);
+
+/* The instruction's length: the CPU's answer if it gives one, else `fallback`. */
+void svm_skip(struct vcpu *v, unsigned int fallback);
+
+/* svm/enter.S: into the guest and back; GIF is clear before and after. */
+void svm_enter(uint64_t *gpr, uint64_t vmcb_pa);
+
+#endif

@@ -1,0 +1,54 @@
+/* What the engine asks of its host: pages, pointers, flushes, a kick, a clock, a panic. No more.
+ *
+ * The host fills a struct tf_host once and keeps it for the VM's life. Every call may come from any
+ * CPU that runs a vCPU, with engine locks held: none may call back into the engine. `flush` and
+ * `kick` must not wait for a CPU that waits for an engine lock, so a host counts a vCPU that is
+ * outside the guest as flushed (and really flushes it before it enters again).
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef TWOFOLD_HOST_H
+#define TWOFOLD_HOST_H
+
+#include <twofold/status.h>
+#include <twofold/types.h>
+
+enum {
+	TF_ORDER_4K = 0,
+	TF_ORDER_2M = 9,
+};
+
+struct tf_host {
+	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Contents are
+	 * undefined: the engine zeroes. Order is TF_ORDER_4K or TF_ORDER_2M; the latter may fail
+	 * while the former would not. */
+	enum tf_status (*page_alloc)(struct tf_host *h, unsigned int node, unsigned int order,
+				     hpa_t *out);
+	void (*page_free)(struct tf_host *h, unsigned int order, hpa_t a);
+
+	/* Make every vCPU of the set forget all translations (all ASIDs of the VM), and return only
+	 * when none of them can use an old one any more. The calling vCPU may be in the set. A vCPU
+	 * that was flushed calls tf_vcpu_load() again before it enters the guest: the root that it
+	 * had been given may be gone. So a host marks itself "entering", then calls
+	 * tf_vcpu_load(), then looks whether a flush was asked for, and if so starts again. */
+	void (*flush)(struct tf_host *h, const struct tf_cpuset *vcpus);
+
+	/* Make one vCPU leave the guest soon; does not wait. */
+	void (*kick)(struct tf_host *h, unsigned int vcpu);
+
+	/* A monotonic cycle count, for counters only. */
+	uint64_t (*cycles)(struct tf_host *h);
+
+	/* An invariant is broken: never returns. */
+	void (*panic)(struct tf_host *h, const char *file, int line, const char *what)
+		__attribute__((noreturn));
+
+	/* The pointer to host-physical address A is (linear + A), for every page from page_alloc. */
+	uintptr_t linear;
+};
+
+static inline void *tf_host_ptr(const struct tf_host *h, hpa_t a)
+{
+	return (void *)(h->linear + (uintptr_t)a.v);
+}
+
+#endif

@@ -1,0 +1,213 @@
+/* The facade: all that an embedder calls.
+ *
+ * One VM, one struct tf_vcpu for each virtual CPU. Calls that take a vCPU must come from the CPU
+ * that runs it (one at a time for each vCPU); calls that take the VM may come from any CPU.
+ * The engine takes its own locks (docs/locking.md).
+ *
+ * The life of a vCPU in its host:
+ *
+ *	tf_vcpu_set_regs(v, &regs);            reset, INIT/SIPI, or after running nested for a while
+ *	for (;;) {
+ *		tf_vcpu_load(v, &load);        mode, root, flush or not
+ *		... enter the guest, leave it ...
+ *		#PF exit            -> tf_shadow_fault()    (only when load.mode is shadow)
+ *		nested-fault exit   -> tf_nested_fault()
+ *		CR0/CR3/CR4/EFER write, INVLPG, INVPCID exits -> tf_write_*(), tf_invlpg() ...
+ *	}
+ *
+ * In nested mode none of the latter need be intercepted; the host keeps the guest's own values and
+ * tells them by tf_vcpu_set_regs() before it asks for a walk.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef TWOFOLD_TWOFOLD_H
+#define TWOFOLD_TWOFOLD_H
+
+#include <twofold/host.h>
+
+struct tf_vm;
+struct tf_vcpu;
+
+enum tf_mode {
+	TF_NESTED,
+	TF_SHADOW,
+};
+
+/* The format of nested tables. Shadow tables are always x86-64's own. */
+enum tf_nested_format {
+	TF_NPT,
+	TF_EPT,
+};
+
+struct tf_config {
+	enum tf_mode mode;            /* what every vCPU starts with */
+	enum tf_nested_format nested; /* AMD or Intel */
+	unsigned int maxphyaddr;      /* physical-address bits that the guest's CPUID tells, 32..52 */
+	unsigned int vcpus;           /* 1..TF_MAX_VCPUS */
+	unsigned int shadow_pages;    /* bound on shadow tables (each costs 12 KiB); 0: a default */
+	bool host_1g;                 /* the CPU has 1 GiB pages (nested leaves may use them) */
+	bool large_backing;           /* back 2 MiB at once where slot and host allow */
+};
+
+/* Guest control state that paging depends on. */
+struct tf_regs {
+	uint64_t cr0, cr3, cr4, efer;
+	uint32_t pkru;
+};
+
+/* What to load before entering the guest. */
+struct tf_load {
+	enum tf_mode mode; /* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
+	hpa_t root;        /* nested: nCR3 / EPT root; shadow: CR3 */
+	bool flush;        /* the vCPU's translations must go before it enters */
+};
+
+/* One guest access, as a #PF or the host's own emulation sees it. */
+enum {
+	TF_WRITE = 1u << 0,
+	TF_USER = 1u << 1,     /* at CPL 3, explicit */
+	TF_FETCH = 1u << 2,
+	TF_AC = 1u << 3,       /* RFLAGS.AC is set (SMAP) */
+	TF_IMPLICIT = 1u << 4, /* an implicit supervisor access (descriptor tables): SMAP ignores AC */
+};
+
+struct tf_access {
+	gva_t at;
+	uint32_t flags;
+};
+
+/* How a fault ends. */
+enum tf_end {
+	TF_RESUME,   /* mapped: run the instruction again */
+	TF_INJECT,   /* #PF with this error code and CR2 */
+	TF_DEVICE,   /* no memory at .gpa: emulate */
+	TF_NO_MEMORY /* the host is out of pages; nothing was changed */
+};
+
+/* Page-fault error code bits (AMD APM vol. 2, 8.4.2; Intel SDM vol. 3, 4.7). */
+enum {
+	TF_PF_P = 1u << 0,
+	TF_PF_W = 1u << 1,
+	TF_PF_U = 1u << 2,
+	TF_PF_RSVD = 1u << 3,
+	TF_PF_I = 1u << 4,
+	TF_PF_PK = 1u << 5,
+};
+
+struct tf_outcome {
+	enum tf_end end;
+	uint32_t pfec; /* TF_INJECT */
+	gva_t cr2;     /* TF_INJECT */
+	gpa_t gpa;     /* TF_DEVICE */
+};
+
+/* A finished walk of the guest's own tables. */
+struct tf_translation {
+	gpa_t gpa;              /* of the access itself, not of its page */
+	uint64_t page_size;     /* bytes the guest maps with this leaf: 4 KiB .. 1 GiB */
+	bool writable, user, nx, global, dirty;
+	uint8_t pkey;
+};
+
+/* ---- VM ---- */
+
+enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c,
+			    struct tf_vm **out) TF_MUST_CHECK;
+/* No vCPU may be in the guest. Frees every page that the engine took. */
+void tf_vm_destroy(struct tf_vm *vm);
+
+/* Memory slots: page-aligned, half-open. A slot belongs to one guest node. */
+enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes,
+			  unsigned int node) TF_MUST_CHECK;
+/* Take a whole slot (or part of one, splitting it) away; safe while vCPUs run. On return no vCPU can
+ * reach the frames any more and they were given back to the host. TF_E_NOMEM (splitting) changes
+ * nothing. */
+enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
+/* Give the frames of a range back; the range stays memory and reads as zeroes when touched again. */
+enum tf_status tf_mem_discard(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
+/* The host's own access to guest memory; backs frames as needed, keeps tracking and the dirty log
+ * right. Copies all or stops at the first address without memory (TF_E_NOENT). */
+enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n) TF_MUST_CHECK;
+enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n) TF_MUST_CHECK;
+
+/* Dirty log of a range that lies in one slot. Start write-protects (or clears D); read fills
+ * bitmap[i] for the i-th 4 KiB page since the last read, and starts the next round. The start must be
+ * page aligned; the bitmap holds bytes/4096 bits, rounded up to whole 64-bit words. */
+enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
+enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes,
+			     uint64_t *bitmap) TF_MUST_CHECK;
+void tf_dirty_stop(struct tf_vm *vm, gpa_t start, uint64_t bytes);
+/* Was each page accessed (by any vCPU, any table) since the last call? Reads and clears. */
+enum tf_status tf_accessed_read(struct tf_vm *vm, gpa_t start, uint64_t bytes,
+				uint64_t *bitmap) TF_MUST_CHECK;
+
+/* ---- vCPU ---- */
+
+enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int node,
+			      struct tf_vcpu **out) TF_MUST_CHECK;
+/* Mode for one vCPU from its next load on. */
+void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
+/* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow root
+ * could not be had; the state is set and the next tf_vcpu_load tries again. */
+void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r);
+const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v);
+/* What to enter the guest with. TF_E_NOMEM: no page for a root. */
+enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out) TF_MUST_CHECK;
+
+/* The guest writes a control register (already checked by the host for #GP): does what the
+ * architecture says the write does to translations (SDM vol. 3, 4.10.4.1; APM vol. 2, 5.5.2).
+ * CR3: bit 63 with CR4.PCIDE keeps the PCID's translations. */
+void tf_write_cr0(struct tf_vcpu *v, uint64_t val);
+void tf_write_cr3(struct tf_vcpu *v, uint64_t val);
+void tf_write_cr4(struct tf_vcpu *v, uint64_t val);
+void tf_write_efer(struct tf_vcpu *v, uint64_t val);
+void tf_write_pkru(struct tf_vcpu *v, uint32_t val); /* or before each fault; flushes nothing */
+void tf_invlpg(struct tf_vcpu *v, gva_t at);
+/* type 0: address in PCID; 1: PCID; 2: all, globals too; 3: all but globals. */
+void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at);
+
+/* A #PF that the hardware raised while the vCPU ran on a shadow root. */
+void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out);
+/* A nested page fault at a GPA; flags: TF_WRITE, TF_FETCH. */
+void tf_nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
+
+/* Walk the guest's tables as the CPU would for this access. TF_E_FAULT: *out tells the #PF.
+ * With set_ad, sets A and D as the access would; without, changes nothing. Without paging the
+ * translation is the identity. */
+enum tf_status tf_walk(struct tf_vcpu *v, const struct tf_access *a, bool set_ad,
+		       struct tf_translation *tr, struct tf_outcome *out) TF_MUST_CHECK;
+
+/* ---- what happened ---- */
+
+struct tf_counters {
+	uint64_t guest_faults;      /* #PF injected from shadow mode */
+	uint64_t shadow_faults;     /* #PF that we mended in shadow mode */
+	uint64_t nested_faults;     /* nested faults that we mended */
+	uint64_t device_faults;     /* faults that ended at a device */
+	uint64_t spurious_faults;   /* faults that found nothing to do */
+	uint64_t shadow_fills;      /* shadow leaves installed, prefills included */
+	uint64_t prefills;          /* of these, neighbours filled without a fault of their own */
+	uint64_t shadows_made;      /* shadow tables created */
+	uint64_t shadows_zapped;    /* shadow tables dropped */
+	uint64_t shadows_reclaimed; /* of these, to stay within the bound */
+	uint64_t tracks;            /* guest tables write-protected */
+	uint64_t unsyncs;           /* tracked tables that a write made unsync */
+	uint64_t resyncs;           /* unsync tables re-read at a flush */
+	uint64_t resync_changes;    /* entries that a re-read changed */
+	uint64_t cr3_writes, invlpgs, invpcids, full_flushes;
+	uint64_t remote_flushes;    /* host flushes asked for */
+	uint64_t frames_backed;     /* 4 KiB frames backed at first touch */
+	uint64_t large_backed;      /* 2 MiB blocks backed at once */
+	uint64_t nested_tables;     /* pages of nested tables, now */
+	uint64_t shadow_tables;     /* shadow tables, now */
+	uint64_t shadow_tables_max; /* the most there were */
+	uint64_t table_pages;       /* pages of all tables and their bookkeeping, now */
+	uint64_t lock_wait_cycles;  /* spent waiting for the group's lock */
+};
+
+/* A copy of the VM's counters, summed over vCPUs and groups. */
+void tf_counters_read(struct tf_vm *vm, struct tf_counters *out);
+
+/* Check the invariants; no vCPU may be inside the engine. NULL: all hold; else what is broken. */
+const char *tf_check(struct tf_vm *vm);
+
+#endif

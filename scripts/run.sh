@@ -1,0 +1,23 @@
+#!/bin/bash
+# Boots stock Debian Linux twice, on nested and on shadow tables, runs a short workload in it, and prints
+# one table. Whole consoles and numbers: build/run/.
+#
+# SPDX-License-Identifier: BSD-2-Clause
+set -u
+cd "$(dirname "$0")/.." || exit 1
+out=build/run
+mkdir -p $out
+
+for mode in nested shadow; do
+	echo "== Debian's $(cat build/kernel/package 2>/dev/null) on $mode tables, 2 CPUs"
+	timeout 600 build/twofold run --mode $mode --stats $out/$mode.json --timeout 300 </dev/null |
+		tee $out/$mode.log | grep --line-buffered -a '^guest:' | tr -d '\r'
+	status=${PIPESTATUS[0]}
+	if [ "$status" != 0 ]; then
+		tail -n 15 $out/$mode.log
+		echo "run: status $status in $mode mode (its console: $out/$mode.log)"
+		exit "$status"
+	fi
+done
+echo
+build/twofold table $out/nested.json $out/shadow.json

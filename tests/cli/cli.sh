@@ -1,0 +1,241 @@
+#!/bin/bash
+# Tests of the command `twofold`: wrong input (one clear line, the right status), every exit status, the
+# stats file, the console, signals; against a stand-in for QEMU.
+#
+# usage: cli.sh BUILD
+#
+# SPDX-License-Identifier: BSD-2-Clause
+set -u
+build=$(cd "${1:-build}" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+
+twofold=$build/twofold
+mkdir bin home home/kernel
+ln -s "$here/fake-qemu" bin/qemu-system-x86_64
+echo hypervisor >home/twofold-hv.elf
+cp "$build/kernel/vmlinuz" home/kernel/vmlinuz
+echo initrd >home/initramfs.cpio
+export TWOFOLD_HOME=$tmp/home FAKE=poweroff
+path=$PATH
+PATH=$tmp/bin:$PATH
+
+tests=0
+failed=0
+fail() {
+	failed=$((failed + 1))
+	echo "FAIL $*"
+}
+
+# is STATUS PATTERN ARGS...: `twofold ARGS` exits with STATUS, says one line, and it matches PATTERN.
+is() {
+	local want=$1 pattern=$2 got lines
+	shift 2
+	tests=$((tests + 1))
+	timeout 20 "$twofold" "$@" </dev/null >out 2>err
+	got=$?
+	lines=$(wc -l <err)
+	if [ $got != "$want" ]; then
+		fail "twofold $*: status $got, not $want: $(head -c 200 err)"
+	elif [ -n "$pattern" ] && { [ "$lines" != 1 ] || ! grep -qE -e "$pattern" err; }; then
+		fail "twofold $*: said (in $lines lines): $(head -c 300 err)"
+	elif [ -z "$pattern" ] && [ "$lines" != 0 ]; then
+		fail "twofold $*: said: $(head -c 300 err)"
+	fi
+}
+
+# holds WHAT CONDITION...
+holds() {
+	local what=$1
+	shift
+	tests=$((tests + 1))
+	"$@" || fail "$what"
+}
+
+# ---- wrong input ----
+
+head -c 1000000 home/kernel/vmlinuz >truncated
+head -c 600 home/kernel/vmlinuz >stub
+: >empty
+echo "no kernel" >text
+cp "$build/initramfs-mark" elf64 2>/dev/null || cp /bin/true elf64
+mkdir directory
+
+is 66 'kernel truncated: truncated: its header tells [0-9]+ bytes, the file has 1000000' run --kernel truncated
+is 66 'kernel stub: truncated' run --kernel stub
+is 66 'kernel empty: the file is empty' run --kernel empty
+is 66 'kernel text: not a kernel: give a Linux bzImage' run --kernel text
+is 66 'kernel elf64: an ELF file without a multiboot header' run --kernel elf64
+is 66 'kernel directory: not a regular file' run --kernel directory
+is 66 'kernel nowhere: No such file' run --kernel nowhere
+is 64 'the file name is empty' run --kernel ''
+is 66 'initrd empty: the file is empty' run --initrd empty
+is 66 'initrd nowhere: No such file' run --initrd nowhere
+is 66 'initrd /dev/zero: not a regular file' run --initrd /dev/zero
+
+is 64 '--mem 1K: too little: give at least 32M' run --mem 1K
+is 64 '--mem 1T: does not fit: this machine has [0-9.]+[MGT], so give at most [0-9.]+[MGT]$' run --mem 1T
+is 64 '--mem 99999999999999999999G: does not fit' run --mem 99999999999999999999G
+is 64 '--mem 32M: too little for this kernel and initrd: give at least [0-9]+M' run --mem 32M
+is 64 '--mem 512: not a size' run --mem 512
+is 64 '--mem -1G: not a size' run --mem=-1G
+is 64 '--mem : not a size' run --mem ''
+is 64 '--mem 512MB: not a size' run --mem 512MB
+is 64 '--mem 65537K: give a multiple of 1M' run --mem 65537K
+
+is 64 '--cpus 0: give a number from 1 to 64' run --cpus 0
+is 64 '--cpus 9999: give a number from 1 to 64' run --cpus 9999
+is 64 '--cpus -1: give' run --cpus=-1
+is 64 '--cpus two: give' run --cpus two
+is 64 '--cpus : give' run --cpus ''
+is 64 '--mode both: give nested or shadow' run --mode both
+is 64 '--timeout 0: give' run --timeout 0
+is 64 '--timeout soon: give' run --timeout soon
+is 64 '--timeout nan: give' run --timeout nan
+is 64 '--append: a control character' run --append $'a\nb'
+is 64 '--append: [0-9]+ characters: this kernel takes at most 2047' run --append "$(printf '%05000d' 1)"
+is 64 "what is 'vmlinuz'" run vmlinuz
+is 64 "no command 'walk'" walk
+is 64 'which command' # none at all
+is 64 'name at least one file' table
+is 66 'table: text: ' table text
+is 66 'table: nowhere: ' table nowhere
+echo '{"a":1}' >other.json
+is 66 'no --stats file' table other.json
+is 64 '--stats nowhere/x: cannot write it: No such file' run --stats nowhere/x
+is 64 '--stats directory: cannot write it: Is a directory' run --stats directory
+tests=$((tests + 1))
+timeout 20 "$twofold" run --wrong >out 2>err
+[ $? = 64 ] && grep -q "unrecognized option '--wrong'" err || fail "an unknown option: $(cat err)"
+
+mv home/kernel/vmlinuz away
+is 66 "kernel $tmp/home/kernel/vmlinuz: not there: 'make setup'" run
+mv away home/kernel/vmlinuz
+mv home/twofold-hv.elf away
+is 66 'the hypervisor .* is not there' run
+mv away home/twofold-hv.elf
+PATH=/nonexistent-dir
+tests=$((tests + 1))
+/usr/bin/timeout 20 "$twofold" run >out 2>err </dev/null
+status=$?
+PATH=$tmp/bin:$path
+[ $status = 66 ] && [ "$(wc -l <err)" = 1 ] && grep -q 'no qemu-system-x86_64 in PATH' err ||
+	fail "QEMU missing: status $status: $(cat err)"
+
+# ---- how a run ends ----
+
+is 0 '' run --stats s.json --append 'a,b c'
+holds "modules on the line" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0 a,,b c,/proc/self/fd/[0-9]+$' out
+holds "the hypervisor's words" grep -q '^append: mode=nested mem=512M$' out
+holds "stats of a run" jq -e '.mode == "nested" and .cpus == 2 and .mem == 536870912 and
+	.reason == "poweroff" and .status == 0 and .guest_seconds == 4 and .boot_seconds == 1.5 and
+	.boot_cycles == 1500000000 and .exits.npf == 12 and .exits.hlt == 30 and
+	.guest_faults == 1 and .shadow_faults == 2 and .nested_faults == 3 and .unsyncs == 4 and
+	.resyncs == 5 and .table_pages == 6 and (.marks | length) == 1 and .work[0].seconds == 0.5 and
+	.machine.qemu == "0.0"' s.json >/dev/null
+holds "a table of two runs" "$twofold" table s.json s.json >table
+holds "its exits" grep -qE '^  hlt +30 +30$' table
+is 0 '' run --mode shadow --append 'console=hvc0'
+holds "the user's console" grep -qE '^modules: [^ ]+ console=hvc0,' out
+holds "the mode" grep -q '^append: mode=shadow ' out
+is 0 '' run --initrd none
+holds "no initrd" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0$' out
+
+# A full disk is noticed at the end.
+is 66 'not written: No space left' run --stats /dev/full
+
+export FAKE=reset && is 0 '' run
+export FAKE=debug_exit FAKE_CODE=0 && is 0 '' run
+export FAKE_CODE=7 && is 7 '' run
+export FAKE_CODE=255 && is 255 '' run
+export FAKE=triple_fault && is 2 'the guest crashed \(triple fault\)' run
+export FAKE=assert && is 3 'the hypervisor stopped: assert' run
+export FAKE=error FAKE_CODE=66 && is 66 'one clear line' run
+export FAKE_CODE=3 && is 3 'one clear line' run
+export FAKE=die && is 3 'the hypervisor died without a last word' run
+export FAKE=nostart
+timeout 20 "$twofold" run >out 2>err </dev/null
+holds "a QEMU that does not start: status" [ $? = 3 ]
+holds "a QEMU that does not start: why" grep -q "QEMU: .*cannot set up guest memory" err
+
+export FAKE=hang
+is 124 'the time limit of 0.5 s has passed' run --timeout 0.5 --stats s.json
+holds "stats after the time limit" jq -e '.reason == "timeout" and .status == 124 and .exits.npf == 12' s.json >/dev/null
+export FAKE=poweroff
+timeout 20 "$twofold" run --verbose >out 2>err </dev/null
+holds "--verbose" grep -q 'hv: a word of the hypervisor' err
+export FAKE=linger
+is 0 '' run
+
+# ---- the console ----
+
+export FAKE=echo
+tests=$((tests + 1))
+printf 'one\ntwo\nbye\n' | timeout 20 "$twofold" run >out 2>err
+[ "$(cat out)" = "$(printf 'got one\ngot two\ngot bye')" ] || fail "input reaches the guest: $(cat out)"
+export FAKE=flood
+tests=$((tests + 1))
+timeout 60 "$twofold" run </dev/null 2>err | { sleep 0.3; wc -l; } >out
+[ "$(cat out)" = 200000 ] || fail "a slow reader loses output: $(cat out)"
+tests=$((tests + 1))
+timeout 20 "$twofold" run </dev/null 2>err | head -n 1 >out
+[ "${PIPESTATUS[0]}" = 141 ] || fail "a reader that leaves: status ${PIPESTATUS[0]}"
+
+# ---- nothing left behind ----
+
+gone() {
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		# A zombie that nobody has waited for yet is gone, too.
+		grep -q -E '^State:[[:space:]]+[RSDTtI]' "/proc/$1/status" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	return 1
+}
+export FAKE=hang FAKE_PID=$tmp/pid
+for signal in TERM INT HUP QUIT KILL; do
+	tests=$((tests + 1))
+	rm -f pid
+	# A shell starts background jobs with SIGINT ignored: setsid's child takes the default again.
+	env --default-signal=INT,QUIT "$twofold" run --stats s.json </dev/null >out 2>err &
+	job=$!
+	for _ in $(seq 50); do
+		[ -s pid ] && break
+		sleep 0.1
+	done
+	sleep 0.3
+	kill -s $signal $job
+	wait $job 2>/dev/null
+	status=$?
+	[ $status = $((128 + $(kill -l $signal))) ] || fail "SIG$signal: status $status"
+	gone "$(cat pid)" || fail "SIG$signal leaves QEMU behind"
+	[ $signal = KILL ] || jq -e '.reason == "signal"' s.json >/dev/null || fail "SIG$signal: stats"
+done
+unset FAKE_PID
+
+# A terminal is raw while the guest runs, Ctrl-A x quits, and it is as it was afterwards.
+if command -v script >/dev/null && command -v stty >/dev/null; then
+	export FAKE=hang twofold
+	tests=$((tests + 1))
+	(sleep 1.5; printf '\001x'; sleep 0.5) | timeout 20 script -qec \
+		'stty -a >before; "$twofold" run; echo $? >status; stty -a >after' /dev/null >out 2>err
+	[ "$(cat status)" = 0 ] || fail "Ctrl-A x: status $(cat status)"
+	cmp -s before after || fail "the terminal is not restored: $(diff before after)"
+fi
+
+# ---- help ----
+
+for args in --help 'run --help' 'table --help' --version 'run --version'; do
+	tests=$((tests + 1))
+	# shellcheck disable=SC2086
+	timeout 20 "$twofold" $args >out 2>err && [ -s out ] && [ ! -s err ] || fail "twofold $args"
+done
+for option in kernel initrd append cpus mem mode stats timeout verbose; do
+	timeout 20 "$twofold" run --help | grep -q -e "--$option" || fail "run --help hides --$option"
+	grep -q -e "$option" "$here/../../man/twofold.1" || fail "the manual page hides --$option"
+	tests=$((tests + 2))
+done
+
+echo "$tests checks, $failed failed"
+[ $failed = 0 ]

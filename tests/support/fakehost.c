@@ -1,0 +1,285 @@
+/* The fake host: see fakehost.h.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "fakehost.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define FAKE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FAKE_ASAN 1
+#endif
+#endif
+
+#ifdef FAKE_ASAN
+#include <sanitizer/asan_interface.h>
+#define POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
+#define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define POISON(p, n)   ((void)(p), (void)(n))
+#define UNPOISON(p, n) ((void)(p), (void)(n))
+#endif
+
+#define FRESH 0xa5 /* what a fresh allocation holds */
+#define FREED 0xdb /* what a free frame must still hold */
+#define BIG   512u /* frames in a 2 MiB allocation */
+
+static struct fakehost *of(struct tf_host *h)
+{
+	return (struct fakehost *)h;
+}
+
+static _Noreturn void die(const struct fakehost *f, const char *what, uint64_t frame)
+{
+	fprintf(stderr, "fakehost: %s: frame %llu (hpa %#llx)\n", what, (unsigned long long)frame,
+		(unsigned long long)(FAKEHOST_BASE + frame * TF_PAGE_SIZE));
+	if (f->on_panic)
+		f->on_panic(f->arg, "fakehost", 0, what);
+	abort();
+}
+
+uint64_t fakehost_frame(hpa_t a)
+{
+	return (a.v - FAKEHOST_BASE) / TF_PAGE_SIZE;
+}
+
+static uint8_t *frame_ptr(struct fakehost *f, uint64_t frame)
+{
+	return f->arena + frame * TF_PAGE_SIZE;
+}
+
+static void check_pattern(struct fakehost *f, uint64_t frame)
+{
+	const uint64_t *w = (const uint64_t *)frame_ptr(f, frame);
+	const uint64_t want = UINT64_C(0x0101010101010101) * FREED;
+
+	for (unsigned int i = 0; i < TF_PAGE_SIZE / 8; i++)
+		if (w[i] != want)
+			die(f, "a free frame was written to", frame);
+}
+
+/* Take n free frames, aligned to n; returns f->frames if there are none. */
+static uint64_t find(struct fakehost *f, uint64_t n)
+{
+	uint64_t limit = f->limit_frames ? f->limit_frames : f->frames;
+
+	if (f->in_use + n > limit)
+		return f->frames;
+	uint64_t start = (f->next + n - 1) & ~(n - 1);
+	for (uint64_t tried = 0; tried < f->frames + n; tried += n) {
+		uint64_t at = (start + tried) % f->frames;
+		uint64_t k = 0;
+		while (k < n && f->state[at + k] == FAKE_FREE)
+			k++;
+		if (k == n)
+			return at;
+	}
+	return f->frames;
+}
+
+static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned int order,
+				 hpa_t *out)
+{
+	struct fakehost *f = of(h);
+	uint64_t n = UINT64_C(1) << order;
+
+	if (order != TF_ORDER_4K && order != TF_ORDER_2M)
+		die(f, "an allocation of an order that host.h does not have", order);
+	pthread_mutex_lock(&f->lock);
+	uint64_t number = ++f->allocs;
+	bool fail = f->fail_at && number >= f->fail_at &&
+		    number < f->fail_at + (f->fail_for ? f->fail_for : 1);
+	if (fail || (f->fail_large && order == TF_ORDER_2M)) {
+		f->failed++;
+		pthread_mutex_unlock(&f->lock);
+		return TF_E_NOMEM;
+	}
+	uint64_t at = find(f, n);
+	if (at == f->frames) {
+		pthread_mutex_unlock(&f->lock);
+		return TF_E_NOMEM;
+	}
+	UNPOISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
+	for (uint64_t k = 0; k < n; k++) {
+		check_pattern(f, at + k);
+		f->state[at + k] = order == TF_ORDER_4K ? FAKE_SMALL : FAKE_LARGE;
+		f->node[at + k] = (uint8_t)node;
+	}
+	f->next = (at + n) % f->frames;
+	f->in_use += n;
+	if (f->in_use > f->in_use_max)
+		f->in_use_max = f->in_use;
+	pthread_mutex_unlock(&f->lock);
+	memset(frame_ptr(f, at), FRESH, n * TF_PAGE_SIZE);
+	*out = hpa(FAKEHOST_BASE + at * TF_PAGE_SIZE);
+	return TF_OK;
+}
+
+/* A 2 MiB allocation may come back in pieces: partial removal of a slot must give frames back. */
+static void fake_free(struct tf_host *h, unsigned int order, hpa_t a)
+{
+	struct fakehost *f = of(h);
+	uint64_t n = UINT64_C(1) << order;
+	uint64_t at = fakehost_frame(a);
+
+	if (order != TF_ORDER_4K && order != TF_ORDER_2M)
+		die(f, "a free of an order that host.h does not have", order);
+	if (a.v < FAKEHOST_BASE || at >= f->frames || (a.v & (n * TF_PAGE_SIZE - 1)))
+		die(f, "a free of what was never allocated", at);
+	for (uint64_t k = 0; k < n; k++)
+		if (f->state[at + k] == FAKE_FREE)
+			die(f, "a second free", at + k);
+	if (order == TF_ORDER_2M)
+		for (uint64_t k = 0; k < n; k++)
+			if (f->state[at + k] != FAKE_LARGE)
+				die(f, "a 2 MiB free of 4 KiB allocations", at + k);
+	if (f->on_free)
+		f->on_free(f->arg, hfn(a.v >> TF_PAGE_SHIFT), n);
+	memset(frame_ptr(f, at), FREED, n * TF_PAGE_SIZE);
+	pthread_mutex_lock(&f->lock);
+	for (uint64_t k = 0; k < n; k++)
+		f->state[at + k] = FAKE_FREE;
+	POISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
+	f->in_use -= n;
+	f->frees++;
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void fake_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+{
+	struct fakehost *f = of(h);
+
+	__atomic_fetch_add(&f->flushes, 1, __ATOMIC_RELAXED);
+	if (f->on_flush)
+		f->on_flush(f->arg, vcpus);
+}
+
+static void fake_kick(struct tf_host *h, unsigned int vcpu)
+{
+	struct fakehost *f = of(h);
+
+	__atomic_fetch_add(&f->kicks, 1, __ATOMIC_RELAXED);
+	if (f->on_kick)
+		f->on_kick(f->arg, vcpu);
+}
+
+static uint64_t fake_cycles(struct tf_host *h)
+{
+	return __atomic_add_fetch(&of(h)->clock, 100, __ATOMIC_RELAXED);
+}
+
+static __attribute__((noreturn)) void fake_panic(struct tf_host *h, const char *file, int line,
+						 const char *what)
+{
+	struct fakehost *f = of(h);
+
+	snprintf(f->panic_text, sizeof(f->panic_text), "%s:%d: %s", file, line, what);
+	if (f->panic_jumps)
+		longjmp(f->panic_jump, 1);
+	fprintf(stderr, "engine panic: %s\n", f->panic_text);
+	if (f->on_panic)
+		f->on_panic(f->arg, file, line, what);
+	abort();
+}
+
+void fakehost_init(struct fakehost *f, uint64_t bytes)
+{
+	const uint64_t big = BIG * TF_PAGE_SIZE;
+
+	memset(f, 0, sizeof(*f));
+	bytes = (bytes + big - 1) & ~(big - 1);
+	uint8_t *p = mmap(NULL, bytes + big, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		perror("fakehost: mmap");
+		exit(70);
+	}
+	uint8_t *aligned = (uint8_t *)(((uintptr_t)p + big - 1) & ~(uintptr_t)(big - 1));
+	if (aligned != p)
+		munmap(p, (size_t)(aligned - p));
+	if (aligned + bytes != p + bytes + big)
+		munmap(aligned + bytes, (size_t)(p + bytes + big - (aligned + bytes)));
+	f->arena = aligned;
+	f->frames = bytes / TF_PAGE_SIZE;
+	f->state = calloc(f->frames, 1);
+	f->node = calloc(f->frames, 1);
+	if (!f->state || !f->node) {
+		perror("fakehost: calloc");
+		exit(70);
+	}
+	memset(f->arena, FREED, bytes);
+	POISON(f->arena, bytes);
+	pthread_mutex_init(&f->lock, NULL);
+	f->host = (struct tf_host){
+		.page_alloc = fake_alloc,
+		.page_free = fake_free,
+		.flush = fake_flush,
+		.kick = fake_kick,
+		.cycles = fake_cycles,
+		.panic = fake_panic,
+		.linear = (uintptr_t)f->arena - (uintptr_t)FAKEHOST_BASE,
+	};
+}
+
+uint64_t fakehost_leaks(const struct fakehost *f)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < f->frames; i++) {
+		if (f->state[i] == FAKE_FREE)
+			continue;
+		if (n++ < 4)
+			fprintf(stderr, "fakehost: leaked frame %llu (hpa %#llx, %s)\n",
+				(unsigned long long)i,
+				(unsigned long long)(FAKEHOST_BASE + i * TF_PAGE_SIZE),
+				f->state[i] == FAKE_LARGE ? "2 MiB" : "4 KiB");
+	}
+	return n;
+}
+
+void fakehost_check(struct fakehost *f)
+{
+	pthread_mutex_lock(&f->lock);
+	for (uint64_t i = 0; i < f->frames; i++) {
+		if (f->state[i] != FAKE_FREE)
+			continue;
+		UNPOISON(frame_ptr(f, i), TF_PAGE_SIZE);
+		check_pattern(f, i);
+		POISON(frame_ptr(f, i), TF_PAGE_SIZE);
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fakehost_fini(struct fakehost *f)
+{
+	UNPOISON(f->arena, f->frames * TF_PAGE_SIZE);
+	munmap(f->arena, f->frames * TF_PAGE_SIZE);
+	free(f->state);
+	free(f->node);
+	pthread_mutex_destroy(&f->lock);
+}
+
+void fakehost_fail(struct fakehost *f, uint64_t n, uint64_t run)
+{
+	f->fail_at = n ? f->allocs + n : 0;
+	f->fail_for = run;
+}
+
+bool fakehost_is_allocated(struct fakehost *f, hpa_t a)
+{
+	if (a.v < FAKEHOST_BASE)
+		return false;
+	uint64_t i = fakehost_frame(a);
+	return i < f->frames && __atomic_load_n(&f->state[i], __ATOMIC_RELAXED) != FAKE_FREE;
+}
+
+void *fakehost_ptr(struct fakehost *f, hpa_t a, size_t n, const char *who)
+{
+	if (!fakehost_is_allocated(f, a) || (a.v & TF_PAGE_MASK) + n > TF_PAGE_SIZE)
+		die(f, who, fakehost_frame(a));
+	return tf_host_ptr(&f->host, a);
+}
