@@ -3,7 +3,7 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-#   make unit | random | lint | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
+#   make unit | matrix | random | lint | format | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -37,7 +37,7 @@ HV_ASM := $(sort $(wildcard hv/*.S hv/*/*.S hv/*/*/*.S))
 CLI_SRC := $(sort $(wildcard cli/*.c))
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
-RANDOM_SRC := $(sort $(wildcard tests/random/*.c))
+SUITES := $(filter $(notdir $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/*.c))))),random matrix)
 THREADS_SRC := $(sort $(wildcard tests/threads/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 WORKLOAD_SRC := $(sort $(wildcard guest/workload/*.c))
@@ -75,19 +75,19 @@ FUZZ_SUPPORT := $(call obj,user-fuzz,$(SUPPORT_SRC))
 
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
-RANDOM_BIN := $(if $(RANDOM_SRC),$(B)/tests/random)
+SUITE_BIN := $(SUITES:%=$(B)/tests/%)
 THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-.PHONY: all hv cli engine guests tests setup run test unit random fuzz lint bench soak stress iso \
-	initramfs tidy clean distclean
+.PHONY: all hv cli engine guests tests setup run test unit random matrix fuzz lint bench soak stress iso \
+	initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
 cli: $(B)/twofold
-engine: $(BARE_OBJ)
+engine: $(B)/twofold-engine.o
 guests: $(GUEST_BIN)
-tests: $(UNIT_BIN) $(RANDOM_BIN) $(THREADS_BIN)
+tests: $(UNIT_BIN) $(SUITE_BIN) $(THREADS_BIN)
 
 $(B)/bare/%.o: %.c
 	$(call say,CC,$<)
@@ -147,11 +147,17 @@ $(eval $(call archive,support-fuzz,$(FUZZ_SUPPORT)))
 
 # ---- the hypervisor ----
 
-$(B)/twofold-hv.elf64: $(HV_OBJ) $(BARE_OBJ) hv/boot/link.ld
+# The engine as one object that shows nothing but its facade: what an embedder links.
+$(B)/twofold-engine.o: $(BARE_OBJ)
+	$(call say,LD,$@)
+	$(Q)ld -r -o $@.all $^
+	$(Q)$(OBJCOPY) -w --keep-global-symbol='tf_*' $@.all $@
+
+$(B)/twofold-hv.elf64: $(HV_OBJ) $(B)/twofold-engine.o hv/boot/link.ld
 	$(call say,LD,$@)
 	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
 		-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments -T hv/boot/link.ld \
-		-o $@ $(HV_OBJ) $(BARE_OBJ)
+		-o $@ $(HV_OBJ) $(B)/twofold-engine.o
 
 # QEMU's multiboot loader takes 32-bit ELF files only.
 $(B)/twofold-hv.elf: $(B)/twofold-hv.elf64
@@ -205,11 +211,16 @@ endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit_rule,$(t))))
 $(B)/user-asan/tests/unit/%.o: TEST_INC += -Ihv
 
-$(B)/tests/random: $(call obj,user-asan,$(RANDOM_SRC)) $(B)/support-asan.a $(B)/engine-asan.a
-	$(call say,LD,$@)
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(ASAN) -pthread -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/support-asan.a \
-		$(B)/engine-asan.a -Wl,--end-group -lm
+# All sources of one directory make one binary.
+define suite_rule
+$(B)/tests/$(1): $(call obj,user-asan,$(sort $(wildcard tests/$(1)/*.c))) $(B)/support-asan.a \
+		$(B)/engine-asan.a
+	$$(call say,LD,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(CC) $(ASAN) -pthread -o $$@ $$(filter %.o,$$^) -Wl,--start-group $(B)/support-asan.a \
+		$(B)/engine-asan.a -Wl,--end-group -lcmocka -lm
+endef
+$(foreach s,$(SUITES),$(eval $(call suite_rule,$(s))))
 
 $(B)/tests/threads: $(call obj,user-tsan,$(THREADS_SRC)) $(B)/support-tsan.a $(B)/engine-tsan.a
 	$(call say,LD,$@)
@@ -239,8 +250,8 @@ bench stress: setup
 unit: $(UNIT_BIN)
 	$(Q)scripts/unit.sh $(UNIT_BIN)
 
-random: $(RANDOM_BIN)
-	$(Q)$(if $(RANDOM_BIN),timeout 600 $(RANDOM_BIN),echo 'no random histories here')
+random matrix: %: $(B)/tests/%
+	$(Q)timeout 600 $<
 
 # FUZZ_SECONDS: for each fuzzer.
 FUZZ_SECONDS ?= 600
@@ -249,6 +260,9 @@ fuzz: $(FUZZ_BIN)
 
 lint:
 	$(Q)scripts/lint.sh
+
+format:
+	$(Q)clang-format -i $(sort $(shell find include engine hv cli guest tests -name '*.[ch]'))
 
 # clang-tidy finds more than it proves: its report is to be read, not a gate.
 tidy:

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 
-#define CR0_WP_PG  ((UINT64_C(1) << 16) | (UINT64_C(1) << 31))
+#define CR0_WP_PG ((UINT64_C(1) << 16) | (UINT64_C(1) << 31))
 #define CR4_PAGING                                                                                 \
 	((UINT64_C(1) << 4) | (UINT64_C(1) << 5) | (UINT64_C(1) << 7) | (UINT64_C(1) << 12) |      \
 	 (UINT64_C(1) << 17) | (UINT64_C(1) << 20) | (UINT64_C(1) << 21) | (UINT64_C(1) << 22))

@@ -148,7 +148,8 @@ static gfn_t skip_empty(const struct tf_vm *vm, gfn_t f)
 		       : gfn((f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) + BLOCK_FRAMES);
 }
 
-/* Unmap and free up to a batch of frames from `from` on; returns where to go on. Map's lock held. */
+/* Unmap and free up to a batch of frames from `from` on; returns where to go on. Map's lock held.
+ */
 static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
 {
 	uint64_t word[TAKE_BATCH];
@@ -251,8 +252,9 @@ static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const vo
 		size_t len = TF_PAGE_SIZE - (a.v & TF_PAGE_MASK);
 		if (len > n - done)
 			len = n - done;
-		s = a.v >> TF_PAGE_SHIFT < vm->map.max_gfn ? memmap_back_locked(&vm->map, gpa_to_gfn(a))
-							     : TF_E_NOENT;
+		s = a.v >> TF_PAGE_SHIFT < vm->map.max_gfn
+			    ? memmap_back_locked(&vm->map, gpa_to_gfn(a))
+			    : TF_E_NOENT;
 		if (s != TF_OK)
 			break;
 		if (from)

@@ -114,12 +114,13 @@ check_words() {
 }
 
 check_scripts() {
+	local scripts
 	if ! command -v shellcheck >/dev/null; then
 		echo "lint: skipped the check of shell scripts: no shellcheck here"
 		return
 	fi
-	find scripts bench tests guest .ci -type f 2>/dev/null | xargs grep -lE '^#!.*\b(ba)?sh\b' |
-		xargs shellcheck -S warning || finding "shellcheck has something to say"
+	mapfile -t scripts < <(grep -lE '^#!.*/(ba|busybox )?sh\b' "${all_files[@]}")
+	shellcheck -S warning "${scripts[@]}" || finding "shellcheck has something to say"
 }
 
 mkdir -p build

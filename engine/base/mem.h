@@ -1,4 +1,5 @@
-/* The three functions that a freestanding compiler may call anyway; the host's libc or kernel has them.
+/* The three functions that a freestanding compiler may call anyway; the host's libc or kernel has
+ * them.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef BASE_MEM_H

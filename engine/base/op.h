@@ -24,13 +24,13 @@ enum lock_rank {
 struct op {
 	struct tf_host *h;
 	const struct tf_cpuset *vcpus; /* whom a flush reaches */
-	uint8_t held[4];               /* ranks held, innermost last */
+	uint8_t held[4];	       /* ranks held, innermost last */
 	uint8_t depth;
-	bool flush;                    /* translations must go before pages[] may be freed */
+	bool flush; /* translations must go before pages[] may be freed */
 	uint16_t pages_n;
-	hpa_t pages[PEND_PAGES];       /* table pages no longer linked, to free after the flush */
+	hpa_t pages[PEND_PAGES]; /* table pages no longer linked, to free after the flush */
 	uint8_t orders[PEND_PAGES];
-	uint64_t flushes;              /* host flushes done by this operation */
+	uint64_t flushes; /* host flushes done by this operation */
 };
 
 static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cpuset *vcpus)

@@ -31,7 +31,8 @@ static void *group_mem_entry(struct walk_mem *m, gpa_t at)
 	uint64_t word = f ? frame_word(f) : 0;
 	if (word & FRAME_BACKED)
 		return tf_host_ptr(vm->h, hpa(word_hpa(word).v + (at.v & TF_PAGE_MASK)));
-	/* Memory that nobody touched reads as zeroes; the walker never writes an entry of zeroes. */
+	/* Memory that nobody touched reads as zeroes; the walker never writes an entry of zeroes.
+	 */
 	if (memmap_has(&vm->map, gpa_to_gfn(at)))
 		return tf_host_ptr(vm->h, vm->empty);
 	return NULL;

@@ -22,13 +22,13 @@ struct shadow_cache {
 	struct shadow **dir; /* pages of struct shadow; a page (or two) of pointers */
 	hpa_t dir_page;
 	unsigned int dir_order;
-	uint32_t limit;     /* bound on live shadows */
-	uint32_t made;      /* ids 1..made exist */
-	uint32_t free;      /* chain of free ids */
+	uint32_t limit; /* bound on live shadows */
+	uint32_t made;	/* ids 1..made exist */
+	uint32_t free;	/* chain of free ids */
 	uint32_t live;
-	uint32_t hand;      /* the reclaim clock's hand: an id */
-	uint32_t epoch;     /* of the last re-read */
-	uint64_t pages;     /* pages of struct shadow, of the directory, of tables and bookkeeping */
+	uint32_t hand;	/* the reclaim clock's hand: an id */
+	uint32_t epoch; /* of the last re-read */
+	uint64_t pages; /* pages of struct shadow, of the directory, of tables and bookkeeping */
 };
 
 struct group {
@@ -48,7 +48,7 @@ struct tf_vm {
 	hpa_t vcpu_page;
 	struct memmap map;
 	struct group group;
-	hpa_t empty;             /* an empty table: the root when CR3 names no memory; reads as zeroes */
+	hpa_t empty; /* an empty table: the root when CR3 names no memory; reads as zeroes */
 	uint64_t remote_flushes, device_faults; /* atomic */
 };
 
@@ -56,14 +56,14 @@ struct tf_vcpu {
 	struct tf_vm *vm;
 	struct group *group;
 	unsigned int index;
-	enum tf_mode mode;   /* asked for */
-	struct walk_cpu cpu; /* the guest's control state */
+	enum tf_mode mode;		/* asked for */
+	struct walk_cpu cpu;		/* the guest's control state */
 	const struct mmu_mode *running; /* whose root it loaded last, or NULL */
-	hpa_t root_page;     /* that root */
-	struct shadow *root; /* the shadow behind it, or NULL */
-	bool flush;          /* its translations must go before it enters */
-	bool resync;         /* the root must be found again and what is unsync under it re-read */
-	bool resync_global;  /* globals too */
+	hpa_t root_page;		/* that root */
+	struct shadow *root;		/* the shadow behind it, or NULL */
+	bool flush;			/* its translations must go before it enters */
+	bool resync;	    /* the root must be found again and what is unsync under it re-read */
+	bool resync_global; /* globals too */
 	hpa_t self;
 };
 

@@ -4,8 +4,8 @@
  * touch, zeroed, 2 MiB at once where slot and host allow. A radix tree holds a descriptor for each
  * frame and for each 2 MiB block:
  *
- *	memmap.dir[512] -> page of 512 pointers -> page of 64 struct block -> 2 pages of struct frame
- *	   (32 TiB)            (64 GiB each)          (128 MiB each)              (2 MiB a block)
+ *	memmap.dir[512] -> page of 512 pointers -> page of 64 struct block -> 2 pages of struct
+ *frame (32 TiB)            (64 GiB each)          (128 MiB each)              (2 MiB a block)
  *
  * Locks. Slots, the tree's growth, backing and removal: the map's lock (rank 10). A reader under a
  * group's lock may follow the tree and read frame.word without the map's lock: the tree never
@@ -34,17 +34,17 @@
 
 struct frame {
 	uint64_t word;
-	uint32_t rmap;    /* 4 KiB shadow leaves that map it: chain of spte ids */
+	uint32_t rmap;	  /* 4 KiB shadow leaves that map it: chain of spte ids */
 	uint32_t shadows; /* shadow tables of the guest table in it: chain of shadow ids */
 };
 
 struct block {
 	struct frame *half[2]; /* of 256 frames each; both or none */
-	hpa_t large;           /* the 2 MiB page behind it, or 0 */
-	uint32_t live;         /* backed frames (map's lock) */
-	uint32_t rmap;         /* 2 MiB shadow leaves that map it */
-	uint32_t held;         /* frames that must be mapped by 4 KiB: tracked or logged */
-	uint32_t index;        /* of the block: gfn >> 9 */
+	hpa_t large;	       /* the 2 MiB page behind it, or 0 */
+	uint32_t live;	       /* backed frames (map's lock) */
+	uint32_t rmap;	       /* 2 MiB shadow leaves that map it */
+	uint32_t held;	       /* frames that must be mapped by 4 KiB: tracked or logged */
+	uint32_t index;	       /* of the block: gfn >> 9 */
 	uint64_t spare[3];
 };
 
@@ -63,8 +63,8 @@ struct memmap {
 	uint32_t slots_seq; /* odd while the slots change: readers without the lock try again */
 	unsigned int slots_n;
 	struct slot slot[MEMMAP_SLOTS]; /* sorted, disjoint */
-	struct block ***dir;            /* one page */
-	uint64_t pages;                 /* of the tree */
+	struct block ***dir;		/* one page */
+	uint64_t pages;			/* of the tree */
 	uint64_t frames_backed, large_backed;
 };
 
@@ -74,7 +74,8 @@ enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int max
 void memmap_destroy(struct memmap *m);
 
 /* Slots; the map's lock is held. */
-enum tf_status memmap_add(struct memmap *m, gfn_t start, gfn_t end, unsigned int node) TF_MUST_CHECK;
+enum tf_status memmap_add(struct memmap *m, gfn_t start, gfn_t end,
+			  unsigned int node) TF_MUST_CHECK;
 /* Is [start, end) all in slots? */
 bool memmap_covers(const struct memmap *m, gfn_t start, gfn_t end);
 /* Would cutting [start, end) out of the slots fit into the table? */
@@ -94,8 +95,8 @@ enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f) TF_MUST_CHE
 enum tf_status memmap_back_locked(struct memmap *m, gfn_t f) TF_MUST_CHECK;
 
 /* Removal, in three steps with the map's lock held throughout: take the frame's word away (returns
- * it; FRAME_BACKED clear: nothing was there), visit the group, then owe the page to op, which must be
- * flushed before the map's lock is dropped. */
+ * it; FRAME_BACKED clear: nothing was there), visit the group, then owe the page to op, which must
+ * be flushed before the map's lock is dropped. */
 uint64_t memmap_take(struct memmap *m, gfn_t f);
 void memmap_release(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word);
 
@@ -150,7 +151,8 @@ static inline bool word_is_writable(uint64_t word)
 /* Can the whole block be mapped by one 2 MiB entry? Group's lock held. */
 static inline bool block_is_large(const struct block *b)
 {
-	return b->large.v && __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES && b->held == 0;
+	return b->large.v && __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES &&
+	       b->held == 0;
 }
 
 #endif

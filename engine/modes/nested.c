@@ -35,10 +35,12 @@ static enum tf_status install(struct op *op, struct tf_vm *vm, struct group *g, 
 		entry_or(&fr->word, FRAME_DIRTY);
 	struct age_sink old = {.sink.leaf = age_leaf, .vm = vm};
 	if (block_is_large(b))
-		return table_map(op, &g->nested, (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) << TF_PAGE_SHIFT,
-				 1, hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink);
+		return table_map(op, &g->nested,
+				 (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) << TF_PAGE_SHIFT, 1,
+				 hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink);
 	word = frame_word(fr);
-	unsigned int perm = PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
+	unsigned int perm =
+		PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
 	return table_map(op, &g->nested, f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), perm,
 			 &old.sink);
 }
@@ -114,7 +116,8 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 	if (!e)
 		return;
 	mode_nested_age(op, vm, g, f);
-	/* A large leaf goes whole: its other frames come back by faults, and nothing is allocated. */
+	/* A large leaf goes whole: its other frames come back by faults, and nothing is allocated.
+	 */
 	uint64_t bytes = (uint64_t)TF_PAGE_SIZE << (9 * level);
 	uint64_t start = (f.v << TF_PAGE_SHIFT) & ~(bytes - 1);
 	enum tf_status s = table_unmap(op, &g->nested, start, start + bytes, NULL);
@@ -124,7 +127,8 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 static enum tf_status mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	(void)vm;
-	return table_protect(op, &g->nested, f.v << TF_PAGE_SHIFT, (f.v + 1) << TF_PAGE_SHIFT, PERM_W);
+	return table_protect(op, &g->nested, f.v << TF_PAGE_SHIFT, (f.v + 1) << TF_PAGE_SHIFT,
+			     PERM_W);
 }
 
 const struct mmu_mode mode_nested = {

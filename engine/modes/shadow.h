@@ -10,8 +10,8 @@
  *	       `------kids       bitmap of children that a re-read must visit
  *
  * Every spte is on one chain: a 4 KiB leaf on its frame's rmap, a 2 MiB leaf on its block's rmap, a
- * table on its child's parents. A guest table that is tracked cannot be written without a fault; one
- * that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
+ * table on its child's parents. A guest table that is tracked cannot be written without a fault;
+ *one that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
  *
  * A direct shadow stands for no guest table: it maps the memory of one large guest page in smaller
  * pieces, all permissive; the rights are in the spte above it.
@@ -24,34 +24,34 @@
 
 #include "groups/group.h"
 
-#define SPTE_P     (UINT64_C(1) << 0)
-#define SPTE_W     (UINT64_C(1) << 1)
-#define SPTE_U     (UINT64_C(1) << 2)
-#define SPTE_A     (UINT64_C(1) << 5)
-#define SPTE_D     (UINT64_C(1) << 6)
-#define SPTE_PS    (UINT64_C(1) << 7)
-#define SPTE_G     (UINT64_C(1) << 8)
-#define SPTE_PKEY  (UINT64_C(15) << 59)
-#define SPTE_NX    (UINT64_C(1) << 63)
-#define SPTE_ADDR  UINT64_C(0x000ffffffffff000)
+#define SPTE_P	  (UINT64_C(1) << 0)
+#define SPTE_W	  (UINT64_C(1) << 1)
+#define SPTE_U	  (UINT64_C(1) << 2)
+#define SPTE_A	  (UINT64_C(1) << 5)
+#define SPTE_D	  (UINT64_C(1) << 6)
+#define SPTE_PS	  (UINT64_C(1) << 7)
+#define SPTE_G	  (UINT64_C(1) << 8)
+#define SPTE_PKEY (UINT64_C(15) << 59)
+#define SPTE_NX	  (UINT64_C(1) << 63)
+#define SPTE_ADDR UINT64_C(0x000ffffffffff000)
 
-#define GPTE_P    SPTE_P
-#define GPTE_A    SPTE_A
+#define GPTE_P SPTE_P
+#define GPTE_A SPTE_A
 
-#define SHADOW_SHIFT 9
+#define SHADOW_SHIFT   9
 #define SHADOW_ENTRIES 512u
 
-/* Entries re-read in vain before a table is tracked: about what one exit costs. A write to a tracked
- * table doubles its patience, up to the limit. */
-#define SHADOW_PATIENCE     2048u
+/* Entries re-read in vain before a table is tracked: about what one exit costs. A write to a
+ * tracked table doubles its patience, up to the limit. */
+#define SHADOW_PATIENCE	    2048u
 #define SHADOW_PATIENCE_MAX 65536u
 
 /* What else than the guest frame a shadow depends on. */
 struct role {
-	uint8_t level;  /* 0: maps 4 KiB pages */
+	uint8_t level;	/* 0: maps 4 KiB pages */
 	uint8_t direct; /* stands for a large guest page */
-	uint8_t nxe;    /* EFER.NXE: bit 63 is not reserved */
-	uint8_t pkey;   /* direct only: the large page's key */
+	uint8_t nxe;	/* EFER.NXE: bit 63 is not reserved */
+	uint8_t pkey;	/* direct only: the large page's key */
 };
 
 struct link {
@@ -61,20 +61,20 @@ struct link {
 struct shadow {
 	uint64_t *spt, *snap, *guest; /* guest: the guest's own table */
 	struct link *links;
-	hpa_t page[3];        /* spt, links, snap */
-	gfn_t gfn;            /* of the guest table; direct: the first frame mapped */
+	hpa_t page[3]; /* spt, links, snap */
+	gfn_t gfn;     /* of the guest table; direct: the first frame mapped */
 	struct role role;
 	uint32_t id;
-	uint32_t parents;     /* chain of sptes that link here */
-	uint32_t same_gfn;    /* next shadow of the same gfn (also the free chain) */
-	uint16_t roots;       /* vCPUs that run on it as a root */
-	uint16_t pins;        /* held by the operation under way */
-	uint32_t epoch;       /* of the re-read that visited it last */
-	uint32_t quiet;       /* entries re-read in vain since the last change */
-	uint32_t patience;    /* how many of them before it is tracked */
+	uint32_t parents;  /* chain of sptes that link here */
+	uint32_t same_gfn; /* next shadow of the same gfn (also the free chain) */
+	uint16_t roots;	   /* vCPUs that run on it as a root */
+	uint16_t pins;	   /* held by the operation under way */
+	uint32_t epoch;	   /* of the re-read that visited it last */
+	uint32_t quiet;	   /* entries re-read in vain since the last change */
+	uint32_t patience; /* how many of them before it is tracked */
 	bool live, tracked, touched;
-	bool local;           /* has held a leaf that is not global */
-	uint16_t count;       /* of present sptes */
+	bool local;	/* has held a leaf that is not global */
+	uint16_t count; /* of present sptes */
 	uint64_t present[SHADOW_ENTRIES / 64];
 	uint64_t kids[SHADOW_ENTRIES / 64];
 };
@@ -149,8 +149,8 @@ struct shadow *shadow_child(struct tf_vm *vm, struct group *g, const struct shad
 			    unsigned int i);
 
 /* Install a leaf that maps frame f (role.level 0) or the block of f (level 1). */
-void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i, uint64_t spte,
-		   uint64_t snap, gfn_t f);
+void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+		   uint64_t spte, uint64_t snap, gfn_t f);
 void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
 		    uint64_t spte, uint64_t snap);
 /* Remove whatever is there. The flush is the caller's (guest's or ours). */
@@ -181,7 +181,8 @@ void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shad
 
 /* ---- shadow_fill.c: from a guest walk to installed entries ---- */
 
-/* May the guest entry be shadowed without a walk of its own: present, accessed, nothing reserved? */
+/* May the guest entry be shadowed without a walk of its own: present, accessed, nothing reserved?
+ */
 bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte);
 /* Install all levels for a walk that succeeded. TF_E_NOMEM: nothing wrong is installed. */
 enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,

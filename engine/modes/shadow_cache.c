@@ -1,15 +1,15 @@
 /* Which shadows there are: found by guest frame and role, made within a bound, dropped.
  *
- * The bound: a shadow costs three pages (a direct one two). When there are `limit`, the coldest go: a
- * clock hand passes over all, spares once whatever was used since its last pass, and never takes a
- * root that a vCPU runs on or a shadow that the operation under way holds. Group's lock.
+ * The bound: a shadow costs three pages (a direct one two). When there are `limit`, the coldest go:
+ * a clock hand passes over all, spares once whatever was used since its last pass, and never takes
+ * a root that a vCPU runs on or a shadow that the operation under way holds. Group's lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/shadow.h"
 
 #include "base/mem.h"
 
-#define PER_PAGE (TF_PAGE_SIZE / sizeof(struct shadow))
+#define PER_PAGE      (TF_PAGE_SIZE / sizeof(struct shadow))
 #define RECLAIM_BATCH 16u
 
 enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t limit)
@@ -17,7 +17,8 @@ enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t li
 	struct shadow_cache *c = &g->shadows;
 	memset(c, 0, sizeof(*c));
 	c->limit = limit;
-	c->dir_order = (limit / PER_PAGE + 1) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
+	c->dir_order =
+		(limit / PER_PAGE + 1) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
 	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, &c->dir_page);
 	if (s != TF_OK)
 		return s;
@@ -44,8 +45,8 @@ struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct ro
 	struct frame *fr = memmap_frame(&vm->map, f);
 	for (uint32_t id = fr ? fr->shadows : 0; id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
-		if (s->role.level == r.level && s->role.direct == r.direct && s->role.nxe == r.nxe &&
-		    s->role.pkey == r.pkey)
+		if (s->role.level == r.level && s->role.direct == r.direct &&
+		    s->role.nxe == r.nxe && s->role.pkey == r.pkey)
 			return s;
 		id = s->same_gfn;
 	}
@@ -169,8 +170,8 @@ void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow 
 		spte_drop(vm, g, spte_shadow(c, p), spte_index(p));
 	}
 	zap_entries(vm, g, s);
-	/* A vCPU that runs on it as a root finds its root again before it enters; until the flush it
-	 * walks the (now empty) page. */
+	/* A vCPU that runs on it as a root finds its root again before it enters; until the flush
+	 * it walks the (now empty) page. */
 	for (unsigned int i = 0; s->roots && i < vm->conf.vcpus; i++) {
 		struct tf_vcpu *v = vm->vcpu[i];
 		if (v && v->root == s) {

@@ -28,7 +28,8 @@ bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte)
 		if (r.level > 2)
 			return false;
 		/* Address bits below the page's size, but bit 12, which is PAT. */
-		reserved |= ((UINT64_C(1) << (TF_PAGE_SHIFT + 9 * r.level)) - 1) & ~UINT64_C(0x1fff);
+		reserved |=
+			((UINT64_C(1) << (TF_PAGE_SHIFT + 9 * r.level)) - 1) & ~UINT64_C(0x1fff);
 	}
 	if (r.level > 2)
 		reserved |= SPTE_G;
@@ -87,7 +88,8 @@ static void prefill_pieces(struct tf_vm *vm, struct group *g, struct shadow *s, 
 		if (bit_get(s->present, i) || !frame_is_backed(fr))
 			continue;
 		uint64_t word = frame_word(fr);
-		spte_set_leaf(vm, g, s, i, spte_leaf(piece_gpte(s), word, word_hpa(word), false), 0, f);
+		spte_set_leaf(vm, g, s, i, spte_leaf(piece_gpte(s), word, word_hpa(word), false), 0,
+			      f);
 		g->n.prefills++;
 	}
 }
@@ -106,7 +108,8 @@ static void prefill_tables(struct op *op, struct tf_vm *vm, struct group *g, str
 			f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
 			struct block *b = memmap_block(&vm->map, f);
 			if (b && block_is_large(b)) {
-				spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte, f);
+				spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte,
+					      f);
 				g->n.prefills++;
 				continue;
 			}
@@ -184,7 +187,8 @@ static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at,
 	spte_set_leaf(vm, g, s, i, e, gpte, f);
 	if (large)
 		return;
-	unsigned int from = fresh ? 0 : i & ~(WINDOW - 1), to = fresh ? SHADOW_ENTRIES : from + WINDOW;
+	unsigned int from = fresh ? 0 : i & ~(WINDOW - 1),
+		     to = fresh ? SHADOW_ENTRIES : from + WINDOW;
 	if (s->role.direct)
 		prefill_pieces(vm, g, s, from, to);
 	else
@@ -215,8 +219,8 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 		path_add(&path, s);
 	}
 	if (st == TF_OK)
-		leaf(v, g, s, at, f,
-		     s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry, write);
+		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry,
+		     write);
 	path_drop(&path);
 	return st;
 }

@@ -1,11 +1,11 @@
 /* Guest tables that change under their shadows: tracking, unsync, and the re-read at a flush.
  *
- * The rule is the TLB's (APM vol. 2, 5.5; SDM vol. 3, 4.10): a shadow may keep what a TLB could have
- * kept. So a guest table may be written freely (unsync) until the guest flushes; then every present
- * spte is compared with the guest entry that it came from. Re-reading costs time in proportion to
- * the entries; a fault for the first write costs an exit. As in the ski-rental problem a table is
- * write-protected (tracked) when re-reading it in vain has cost as much as the exit would.
- * Group's lock.
+ * The rule is the TLB's (APM vol. 2, 5.5; SDM vol. 3, 4.10): a shadow may keep what a TLB could
+ * have kept. So a guest table may be written freely (unsync) until the guest flushes; then every
+ * present spte is compared with the guest entry that it came from. Re-reading costs time in
+ * proportion to the entries; a fault for the first write costs an exit. As in the ski-rental
+ * problem a table is write-protected (tracked) when re-reading it in vain has cost as much as the
+ * exit would. Group's lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/mode.h"
@@ -122,7 +122,8 @@ static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, un
 		struct frame *fr = b ? block_frame(b, f) : NULL;
 		if (frame_is_backed(fr)) {
 			uint64_t word = frame_word(fr);
-			spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte, f);
+			spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false),
+				      gpte, f);
 			return;
 		}
 	} else if (b && block_is_large(b)) {
@@ -158,7 +159,7 @@ struct pass {
 	struct group *g;
 	unsigned int lowest; /* level at which to stop */
 	bool global;
-	unsigned int n;      /* quiet tables to track */
+	unsigned int n; /* quiet tables to track */
 	struct shadow *list[TRACK_BATCH];
 };
 
@@ -216,8 +217,8 @@ void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct
 	pass_run(op, vm, g, root, 0, global);
 }
 
-/* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so all
- * tables above the leaves are re-read, and of the leaves the one entry. */
+/* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so
+ * all tables above the leaves are re-read, and of the leaves the one entry. */
 void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at)
 {
 	pass_run(op, vm, g, root, 1, true);

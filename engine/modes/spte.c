@@ -63,8 +63,8 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child)
 	return e;
 }
 
-void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i, uint64_t spte,
-		   uint64_t snap, gfn_t f)
+void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+		   uint64_t spte, uint64_t snap, gfn_t f)
 {
 	if (bit_get(s->present, i)) {
 		uint64_t old = entry_read(&s->spt[i]);
@@ -152,7 +152,8 @@ void spte_drop(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int
 	struct block *b = memmap_block(&vm->map, f);
 	if (old & SPTE_A)
 		frame_save_accessed(vm, f, s->role.level);
-	chain_remove(&g->shadows, s->role.level ? &b->rmap : &block_frame(b, f)->rmap, &s->links[i]);
+	chain_remove(&g->shadows, s->role.level ? &b->rmap : &block_frame(b, f)->rmap,
+		     &s->links[i]);
 }
 
 static void chain_zap(struct op *op, struct tf_vm *vm, struct group *g, const uint32_t *head)

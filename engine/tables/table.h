@@ -68,4 +68,8 @@ enum tf_status table_split(struct op *op, struct table *t, uint64_t at) TF_MUST_
 enum tf_status table_collapse(struct op *op, struct table *t, uint64_t at,
 			      unsigned int level) TF_MUST_CHECK;
 
+/* The table's own invariants: leaves aligned and where the format allows them, no table empty but the
+ * root, the count of pages right. NULL: all hold; else what is broken. */
+const char *table_check(const struct table *t);
+
 #endif

@@ -51,7 +51,8 @@ struct walk {
 
 /* Walk for one access. true: allowed. false: w->pfec is the #PF's error code (CR2 is the address).
  * set_ad: set A on every step and, on a write, D on the leaf, as the CPU would, only when the access
- * is allowed; a race with a writer restarts the walk. A non-canonical address fails with pfec 0 and
+ * is allowed; a race with a writer restarts the walk, at most 64 times (then the access is allowed and
+ * w->dirty and the steps tell what is set: the guest may try again). A non-canonical address fails with pfec 0 and
  * w->stop == WALK_LEVELS (the CPU raises #GP, not #PF). */
 bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a, bool set_ad,
 	      struct walk *w) TF_MUST_CHECK;

@@ -167,7 +167,7 @@ static void read_s5(const uint8_t *t, uint32_t length)
 			continue;
 		p += 5;
 		p += 1 + (p[0] >> 6); /* package length */
-		p++;                  /* number of elements */
+		p++;		      /* number of elements */
 		for (int k = 0; k < 2; k++) {
 			if (*p == 0x0a)
 				p++;

@@ -9,7 +9,7 @@
 
 #include <twofold/types.h>
 
-#define ACPI_NODES_MAX  64
+#define ACPI_NODES_MAX	64
 #define ACPI_RANGES_MAX 128
 
 struct acpi_memory {

@@ -36,7 +36,7 @@ struct multiboot_mmap {
 
 /* A module, copied out of the loader's memory. */
 #define BOOT_MODULES_MAX 2
-#define BOOT_TEXT_MAX    2048
+#define BOOT_TEXT_MAX	 2048
 
 struct boot_module {
 	uint64_t start, end;

@@ -126,8 +126,8 @@ static size_t fetch(struct vcpu *v, uint64_t at, uint8_t *to, uint64_t *first_gp
 	return got;
 }
 
-/* An instruction that was decoded before is known again by its address if its bytes are unchanged: that
- * saves the walk. The memo is dropped where the guest may have mapped other code there
+/* An instruction that was decoded before is known again by its address if its bytes are unchanged:
+ * that saves the walk. The memo is dropped where the guest may have mapped other code there
  * (vcpu_forget_insns). */
 static bool memo_holds(struct insn_memo *m, uint64_t rip)
 {

@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 struct cmdline {
-	bool shadow;           /* mode=shadow */
-	uint64_t mem;          /* mem=, bytes */
-	unsigned int cpus;     /* cpus=, 0: all */
+	bool shadow;	   /* mode=shadow */
+	uint64_t mem;	   /* mem=, bytes */
+	unsigned int cpus; /* cpus=, 0: all */
 	bool verbose;
 	unsigned int shadow_pages;
 };

@@ -1,7 +1,7 @@
 /* COM2 and the JSON lines on it.
  *
- * Owns: the 16550 at 0x2f8 (115200 8N1, FIFO on, no interrupts). Lock: `lock`, held from json_begin()
- * to json_end(); nothing is called under it.
+ * Owns: the 16550 at 0x2f8 (115200 8N1, FIFO on, no interrupts). Lock: `lock`, held from
+ * json_begin() to json_end(); nothing is called under it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/console.h"
@@ -15,7 +15,7 @@
 #include "core/string.h"
 #include "cpu/x86.h"
 
-#define COM2       0x2f8
+#define COM2	   0x2f8
 #define FIFO_BYTES 16
 #define LSR_THRE   0x20
 

@@ -20,12 +20,9 @@
 struct vm vm;
 
 static const char *const reason_text[] = {
-	[END_POWEROFF] = "poweroff",
-	[END_RESET] = "reset",
-	[END_DEBUG_EXIT] = "debug_exit",
-	[END_TRIPLE_FAULT] = "triple_fault",
-	[END_ASSERT] = "assert",
-	[END_ERROR] = "error",
+	[END_POWEROFF] = "poweroff",	 [END_RESET] = "reset",
+	[END_DEBUG_EXIT] = "debug_exit", [END_TRIPLE_FAULT] = "triple_fault",
+	[END_ASSERT] = "assert",	 [END_ERROR] = "error",
 };
 
 void vm_park(void)

@@ -1,15 +1,16 @@
 /* struct tf_host on bare metal: pages from the pools, flushes and kicks by interrupt.
  *
- * A flush sets REQ_FLUSH and then looks where the CPU is. Entering the guest is the other order: the
- * CPU says "guest" and then looks at its requests (svm/run.c). So either it sees the request, or we
- * see it in the guest and interrupt it:
+ * A flush sets REQ_FLUSH and then looks where the CPU is. Entering the guest is the other order:
+ *the CPU says "guest" and then looks at its requests (svm/run.c). So either it sees the request, or
+ *we see it in the guest and interrupt it:
  *
  *	flusher                         entering CPU
  *	requests |= REQ_FLUSH           where = WHERE_GUEST
  *	(full barrier)                  (full barrier)
  *	where == WHERE_GUEST? send      requests & REQ_FLUSH? flush first
  *
- * A CPU outside the guest counts as flushed: it takes no lock to get there and needs none to answer.
+ * A CPU outside the guest counts as flushed: it takes no lock to get there and needs none to
+ *answer.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/host.h"
@@ -18,12 +19,12 @@
 #include "cpu/apic.h"
 #include "cpu/trap.h"
 #include "cpu/x86.h"
-#include "mem/pool.h"
+#include "mem/pages.h"
 
 static enum tf_status host_page_alloc(struct tf_host *h, unsigned int node, unsigned int order,
 				      hpa_t *out)
 {
-	uint64_t pa = pool_alloc(node, order);
+	uint64_t pa = pages_alloc(node, order);
 
 	(void)h;
 	if (!pa)
@@ -35,7 +36,7 @@ static enum tf_status host_page_alloc(struct tf_host *h, unsigned int node, unsi
 static void host_page_free(struct tf_host *h, unsigned int order, hpa_t a)
 {
 	(void)h;
-	pool_free(a.v, order);
+	pages_free(a.v, order);
 }
 
 static void post(struct vcpu *v, uint32_t req)

@@ -9,7 +9,7 @@
 #include "core/console.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "mem/pool.h"
+#include "mem/pages.h"
 
 static const char *const kind_name[KINDS] = {
 	[KIND_NPF] = "npf",
@@ -118,7 +118,7 @@ static void put_all(const struct tf_counters *c)
 	json_number("unknown_port_writes", vm.ports.unknown_out);
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);
 	json_number("unknown_msr_writes", vm.msr.unknown_writes);
-	json_number("free_bytes", pool_free_bytes());
+	json_number("free_bytes", pages_free_bytes());
 	if (c)
 		put_engine(c);
 }

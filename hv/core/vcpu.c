@@ -8,7 +8,7 @@
 #include "core/vm.h"
 #include "cpu/apic.h"
 #include "cpu/x86.h"
-#include "mem/pool.h"
+#include "mem/pages.h"
 #include "svm/svm.h"
 
 #define BLOCKS_IN_2M (0x200000ull / VCPU_BLOCK)
@@ -25,7 +25,7 @@ static uint64_t block_alloc(unsigned int node)
 
 	node %= NODES_MAX;
 	if (carve[node].next == carve[node].end) {
-		pa = pool_alloc(node, TF_ORDER_2M);
+		pa = pages_alloc(node, TF_ORDER_2M);
 		if (!pa)
 			vm_fail("the machine has no memory left for its CPUs");
 		carve[node].next = pa;

@@ -65,7 +65,7 @@ static inline bool exc_has_error(unsigned int vector)
 enum vcpu_state {
 	VCPU_WAIT_SIPI, /* after INIT */
 	VCPU_RUNNING,
-	VCPU_HALTED,    /* HLT, waits for an interrupt */
+	VCPU_HALTED, /* HLT, waits for an interrupt */
 };
 
 /* Guest exits as they are counted. */
@@ -118,33 +118,33 @@ struct vcpu {
 	uint64_t gpr[16];
 	struct vmcb *vmcb;
 	uint64_t vmcb_pa;
-	struct tf_vcpu *mmu;      /* the engine's vCPU */
-	uint32_t index;           /* 0.. */
+	struct tf_vcpu *mmu; /* the engine's vCPU */
+	uint32_t index;	     /* 0.. */
 	uint32_t host_apic_id;
 	enum vcpu_state state;
-	enum exit_kind kind;      /* of the current exit */
-	bool shadow;              /* the VMCB is set up for a shadow root now */
-	bool flush;               /* the next entry flushes the TLB */
-	bool timer_fired;         /* the real timer interrupted: look at what is due */
+	enum exit_kind kind; /* of the current exit */
+	bool shadow;	     /* the VMCB is set up for a shadow root now */
+	bool flush;	     /* the next entry flushes the TLB */
+	bool timer_fired;    /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;
 
 	/* What the next entry injects: EVENTINJ format; 0 none. */
 	uint64_t event;
 	/* An interrupt whose delivery faulted: it goes in when the fault's handler allows. */
 	uint64_t event_later;
-	int virq;                 /* the vector offered as virtual interrupt (V_IRQ); -1 none */
+	int virq; /* the vector offered as virtual interrupt (V_IRQ); -1 none */
 
-	uint64_t guest_deadline;  /* host TSC when the guest's timer is due; 0 none */
-	uint64_t armed;           /* what the real timer is set to */
-	uint64_t exit_tsc;        /* when the current exit began */
-	uint64_t xcr0;            /* the guest's */
+	uint64_t guest_deadline; /* host TSC when the guest's timer is due; 0 none */
+	uint64_t armed;		 /* what the real timer is set to */
+	uint64_t exit_tsc;	 /* when the current exit began */
+	uint64_t xcr0;		 /* the guest's */
 
 	/* any CPU, atomic */
-	uint32_t where;           /* enum vcpu_where */
-	uint32_t requests;        /* REQ_* */
+	uint32_t where;	   /* enum vcpu_where */
+	uint32_t requests; /* REQ_* */
 	uint32_t sipi_vector;
-	uint32_t online;          /* its CPU is up */
-	uint32_t stopped;         /* its CPU will not run the guest again */
+	uint32_t online;  /* its CPU is up */
+	uint32_t stopped; /* its CPU will not run the guest again */
 
 	struct lapic apic;
 	struct msr_vcpu msr;
@@ -157,7 +157,7 @@ struct vcpu {
  *
  *	0x0000 host save area   0x1000 VMCB   0x2000 ... stack ...   struct vcpu 0x8000
  */
-#define VCPU_BLOCK      0x8000ull
+#define VCPU_BLOCK	0x8000ull
 #define VCPU_BLOCK_VMCB 0x1000ull
 
 /* Where a vCPU's CPU is, for those who want it to notice something. */
@@ -173,7 +173,7 @@ enum {
 	REQ_INIT = 1u << 2,
 	REQ_SIPI = 1u << 3,
 	REQ_NMI = 1u << 4,
-	REQ_STOP = 1u << 5,  /* the VM ends */
+	REQ_STOP = 1u << 5, /* the VM ends */
 };
 
 /* The vCPU of the CPU that we are on: by the stack pointer. */

@@ -19,18 +19,18 @@ struct vm {
 	struct tf_host *host;
 	enum tf_mode mode;
 	unsigned int cpus;
-	uint64_t mem;          /* bytes of guest RAM */
+	uint64_t mem; /* bytes of guest RAM */
 	uint32_t tsc_khz;
-	uint64_t start_tsc;    /* when the guest started */
-	uint64_t boot_cycles;  /* from then to its first mark; 0: none yet */
+	uint64_t start_tsc;   /* when the guest started */
+	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */
 	struct cpuid_policy cpuid;
 	struct lapic_bus bus;
 	struct ioapic ioapic;
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
-	uint32_t com1_irq;     /* atomic: the real COM1 interrupted */
-	uint32_t ending;       /* atomic: vm_end() was called */
+	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
+	uint32_t ending;   /* atomic: vm_end() was called */
 };
 
 extern struct vm vm;

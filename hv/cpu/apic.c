@@ -1,5 +1,5 @@
-/* The machine's own local APICs, by MMIO (or MSR where the firmware chose x2APIC), the way of COM1's
- * interrupt through the IOAPIC, and the legacy PICs, masked.
+/* The machine's own local APICs, by MMIO (or MSR where the firmware chose x2APIC), the way of
+ * COM1's interrupt through the IOAPIC, and the legacy PICs, masked.
  *
  * A CPU touches only its own local APIC; the IOAPIC is set up once by the boot CPU. No lock.
  * APM vol. 2, chapter 16; Intel 82093AA data sheet.
@@ -14,10 +14,10 @@
 #include "cpu/trap.h"
 #include "cpu/x86.h"
 
-#define MSR_APIC_BASE    0x1bu
+#define MSR_APIC_BASE	 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_X2APIC       0x800u
-#define APIC_BASE_X2     (1ull << 10)
+#define MSR_X2APIC	 0x800u
+#define APIC_BASE_X2	 (1ull << 10)
 
 enum {
 	APIC_ID = 0x20,
@@ -35,14 +35,14 @@ enum {
 	APIC_TIMER_DIVIDE = 0x3e0,
 };
 
-#define LVT_MASKED       (1u << 16)
+#define LVT_MASKED	 (1u << 16)
 #define LVT_TSC_DEADLINE (2u << 17)
-#define LVT_NMI          (4u << 8)
-#define DIVIDE_BY_1      0xbu
-#define ICR_PENDING      (1u << 12)
-#define ICR_ASSERT       (1u << 14)
-#define ICR_INIT         (5u << 8)
-#define ICR_SIPI         (6u << 8)
+#define LVT_NMI		 (4u << 8)
+#define DIVIDE_BY_1	 0xbu
+#define ICR_PENDING	 (1u << 12)
+#define ICR_ASSERT	 (1u << 14)
+#define ICR_INIT	 (5u << 8)
+#define ICR_SIPI	 (6u << 8)
 
 static volatile uint32_t *mmio; /* NULL: x2APIC mode */
 static bool has_deadline;

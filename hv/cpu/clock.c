@@ -1,7 +1,7 @@
 /* Calibration of the time-stamp counter and the local APIC timer against the PIT's channel 2.
  *
- * A round in which something (a host that runs us as a guest) stopped us near its start or end shows
- * by a large gap between two reads, and is thrown away. Intel 8254 data sheet, mode 0.
+ * A round in which something (a host that runs us as a guest) stopped us near its start or end
+ * shows by a large gap between two reads, and is thrown away. Intel 8254 data sheet, mode 0.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "cpu/clock.h"
@@ -12,17 +12,17 @@
 #include "cpu/apic.h"
 #include "cpu/x86.h"
 
-#define PIT_HZ       1193182ull
-#define PIT_TICKS    23864u /* 20 ms */
-#define ROUNDS       3
-#define TRIES        30
+#define PIT_HZ	  1193182ull
+#define PIT_TICKS 23864u /* 20 ms */
+#define ROUNDS	  3
+#define TRIES	  30
 
 static uint32_t khz;
 
 struct round {
-	uint64_t tsc;    /* cycles in PIT_TICKS */
-	uint64_t gap;    /* the worst uncertainty, cycles */
-	uint32_t timer;  /* local APIC timer ticks */
+	uint64_t tsc;	/* cycles in PIT_TICKS */
+	uint64_t gap;	/* the worst uncertainty, cycles */
+	uint32_t timer; /* local APIC timer ticks */
 };
 
 static void measure(struct round *r)

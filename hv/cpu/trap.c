@@ -73,9 +73,8 @@ void trap_exception(struct frame *f)
 {
 	uintptr_t rip = f->rip;
 
-	if (f->vector == EXC_GP &&
-	    (rip == (uintptr_t)safe_wrmsr || rip == (uintptr_t)safe_rdmsr ||
-	     rip == (uintptr_t)safe_xsetbv)) {
+	if (f->vector == EXC_GP && (rip == (uintptr_t)safe_wrmsr || rip == (uintptr_t)safe_rdmsr ||
+				    rip == (uintptr_t)safe_xsetbv)) {
 		f->rip = (uintptr_t)safe_failed;
 		return;
 	}

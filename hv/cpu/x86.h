@@ -19,10 +19,10 @@
 #define CR0_CD (1ull << 30)
 #define CR0_PG (1ull << 31)
 
-#define CR4_PSE        (1ull << 4)
-#define CR4_PAE        (1ull << 5)
-#define CR4_MCE        (1ull << 6)
-#define CR4_PGE        (1ull << 7)
+#define CR4_PSE	       (1ull << 4)
+#define CR4_PAE	       (1ull << 5)
+#define CR4_MCE	       (1ull << 6)
+#define CR4_PGE	       (1ull << 7)
 #define CR4_OSFXSR     (1ull << 9)
 #define CR4_OSXMMEXCPT (1ull << 10)
 #define CR4_UMIP       (1ull << 11)
@@ -33,13 +33,13 @@
 #define CR4_OSXSAVE    (1ull << 18)
 #define CR4_SMEP       (1ull << 20)
 #define CR4_SMAP       (1ull << 21)
-#define CR4_PKE        (1ull << 22)
+#define CR4_PKE	       (1ull << 22)
 
-#define EFER_SCE  (1ull << 0)
-#define EFER_LME  (1ull << 8)
-#define EFER_LMA  (1ull << 10)
-#define EFER_NXE  (1ull << 11)
-#define EFER_SVME (1ull << 12)
+#define EFER_SCE   (1ull << 0)
+#define EFER_LME   (1ull << 8)
+#define EFER_LMA   (1ull << 10)
+#define EFER_NXE   (1ull << 11)
+#define EFER_SVME  (1ull << 12)
 #define EFER_FFXSR (1ull << 14)
 
 #define RFLAGS_CF (1ull << 0)
@@ -50,21 +50,19 @@
 #define RFLAGS_VM (1ull << 17)
 #define RFLAGS_AC (1ull << 18)
 
-#define MSR_PAT            0x00000277u
-#define MSR_EFER           0xc0000080u
-#define MSR_STAR           0xc0000081u
-#define MSR_LSTAR          0xc0000082u
-#define MSR_CSTAR          0xc0000083u
-#define MSR_SFMASK         0xc0000084u
-#define MSR_FS_BASE        0xc0000100u
-#define MSR_GS_BASE        0xc0000101u
+#define MSR_EFER	   0xc0000080u
+#define MSR_STAR	   0xc0000081u
+#define MSR_LSTAR	   0xc0000082u
+#define MSR_CSTAR	   0xc0000083u
+#define MSR_SFMASK	   0xc0000084u
+#define MSR_FS_BASE	   0xc0000100u
+#define MSR_GS_BASE	   0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
-#define MSR_TSC_AUX        0xc0000103u
-#define MSR_SYSENTER_CS    0x00000174u
+#define MSR_SYSENTER_CS	   0x00000174u
 #define MSR_SYSENTER_ESP   0x00000175u
 #define MSR_SYSENTER_EIP   0x00000176u
-#define MSR_VM_CR          0xc0010114u
-#define MSR_VM_HSAVE_PA    0xc0010117u
+#define MSR_VM_CR	   0xc0010114u
+#define MSR_VM_HSAVE_PA	   0xc0010117u
 
 #define VM_CR_SVMDIS (1ull << 4)
 

@@ -49,7 +49,7 @@ enum {
 	L1D_HTT = BIT(28),
 	/* FPU VME DE PSE TSC MSR PAE CX8, SEP PGE CMOV PAT PSE36, CLFSH, MMX FXSR SSE SSE2 SS.
 	 * Machine checks (7, 14) are the hypervisor's. */
-	L1D_HOST = 0x0783a97f | L1D_PGE | BIT(27),
+	L1D_HOST = 0x0f8ba97f,
 };
 
 /* Leaf 7, subleaf 0. */
@@ -58,7 +58,6 @@ enum {
 	L7B_TSC_ADJUST = BIT(1),
 	L7B_SMEP = BIT(7),
 	L7B_INVPCID = BIT(10),
-	L7B_AVX512F = BIT(16),
 	L7B_SMAP = BIT(20),
 	/* BMI1 AVX2 FDP BMI2 ERMS, FCS/FDS, AVX512*, RDSEED ADX, IFMA, CLFLUSHOPT CLWB, SHA. */
 	L7B_OTHER = (int)0xf1af2368,
@@ -69,7 +68,7 @@ enum {
 	/* VBMI, VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG, VPOPCNTDQ, RDPID. */
 	L7C_OTHER = 0x00405f42,
 	/* 4VNNIW 4FMAPS FSRM, VP2INTERSECT, SERIALIZE. */
-	L7D_OTHER = 0x0000411c & ~BIT(14),
+	L7D_OTHER = 0x0000411c,
 };
 
 /* Leaf 0x80000001. */
@@ -78,7 +77,7 @@ enum {
 	X1C_CMP_LEGACY = BIT(1),
 	X1C_TOPOEXT = BIT(22),
 	/* CR8 ABM SSE4A MISALIGNSSE PREFETCHW, XOP, FMA4, TBM. */
-	X1C_OTHER = 0x000109f0 & ~(BIT(9) | BIT(10)) | BIT(11) | BIT(21),
+	X1C_OTHER = 0x002109f0,
 	X1D_SYSCALL = BIT(11),
 	X1D_NX = BIT(20),
 	X1D_FFXSR = BIT(25),
@@ -199,7 +198,7 @@ static uint32_t ext1_edx(const struct cpuid_policy *p)
 static void leaf_1(const struct cpuid_policy *p, const struct cpuid_vcpu *v, struct cpuid_regs *r)
 {
 	*r = ask(p, 1, 0);
-	r->ebx = (r->ebx & 0xff00) | (p->cpus & 0xff) << 16 | v->apic_id << 24;
+	r->ebx = (r->ebx & 0xff00) | (p->cpus < 255 ? p->cpus : 255) << 16 | v->apic_id << 24;
 	r->ecx = leaf1_ecx(p);
 	if ((v->cr4 & BIT(18)) && (r->ecx & L1C_XSAVE))
 		r->ecx |= L1C_OSXSAVE;
@@ -303,7 +302,7 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		/* Intel has no such bit; there leaf 4 tells. */
 		if (p->cpus > 1 && ask(p, 0, 0).ecx == 0x444d4163)
 			r->ecx |= X1C_CMP_LEGACY;
-		r->edx = ext1_edx(p);
+		r->edx = ext1_edx(p) | (v->apic_enabled ? r->edx & L1D_APIC : 0);
 		return;
 	case 0x02 ... 0x06: /* brand string, caches, TLBs */
 	case 0x19 ... 0x1a:
@@ -315,7 +314,7 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		r->eax &= 0xffff;
 		if (p->no_la57 && (r->eax >> 8) > 48)
 			r->eax = (r->eax & 0xff) | 48 << 8;
-		r->ebx &= X8B_HOST | X8B_IBPB;
+		r->ebx &= X8B_HOST;
 		if (is_emulator(p))
 			r->ebx |= X8B_IBPB;
 		r->ecx = core_bits(p) << 12 | (p->cpus - 1);
@@ -330,7 +329,7 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		*r = (struct cpuid_regs){.eax = v->apic_id, .ebx = v->apic_id & 0xff};
 		return;
 	case 0x21:
-		*r = (struct cpuid_regs){.eax = r->eax & (X21A_HOST | X21A_IBPB_BRTYPE)};
+		*r = (struct cpuid_regs){.eax = r->eax & X21A_HOST};
 		if (is_emulator(p))
 			r->eax |= X21A_IBPB_BRTYPE;
 		return;

@@ -19,4 +19,11 @@ struct load_error {
 	char text[200];
 };
 
+/* Put a formatted text into err; always false, to be returned. */
+bool load_fail(struct load_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Write, or say why not. */
+bool load_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t n,
+		struct load_error *err) __attribute__((warn_unused_result));
+
 #endif

@@ -1,7 +1,8 @@
 /* Multiboot (version 0.6.96) kernels in 32-bit ELF files or with address fields in their header.
  *
- * The boot information, memory map, module list and strings go below 640 KiB; an initrd becomes the one module,
- * page-aligned, at the top of RAM below 3 GiB.
+ * The boot information, memory map, module list and strings go below 640 KiB (load/flat.h); an initrd
+ * becomes the one module, page-aligned, right behind the kernel. The command line begins with the word
+ * "kernel", as loaders begin it with the file's name.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_LOAD_MULTIBOOT_H

@@ -12,14 +12,14 @@
 #include "boot/multiboot.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "mem/pool.h"
+#include "mem/pages.h"
 
-#define GIB         (1ull << 30)
-#define BLOCK       (1ull << 21)
+#define GIB	    (1ull << 30)
+#define BLOCK	    (1ull << 21)
 #define PTE_TABLE   0x03ull
-#define PTE_RAM     0x83ull        /* large, writable, present */
-#define PTE_DEVICE  0x9bull        /* and uncached */
-#define GIB_MINIMUM 4ull           /* devices lie below 4 GiB */
+#define PTE_RAM	    0x83ull /* large, writable, present */
+#define PTE_DEVICE  0x9bull /* and uncached */
+#define GIB_MINIMUM 4ull    /* devices lie below 4 GiB */
 
 static uint64_t pml4[512] __attribute__((aligned(4096)));
 
@@ -45,7 +45,7 @@ static uint64_t make_gib(uint64_t base, bool has_1g)
 
 	if (has_1g && ram_covers(base, base + GIB))
 		return base | PTE_RAM;
-	pd = pool_zalloc(0);
+	pd = pages_zalloc(0);
 	for (unsigned int i = 0; i < 512; i++) {
 		uint64_t a = base + i * BLOCK;
 
@@ -66,7 +66,7 @@ void identity_init(void)
 		uint64_t *slot = &pml4[g / 512];
 
 		if (!*slot)
-			*slot = (uintptr_t)pool_zalloc(0) | PTE_TABLE;
+			*slot = (uintptr_t)pages_zalloc(0) | PTE_TABLE;
 		((uint64_t *)(uintptr_t)(*slot & ~0xfffull))[g % 512] = make_gib(g * GIB, has_1g);
 	}
 	x86_write_cr3((uintptr_t)pml4);

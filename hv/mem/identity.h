@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* Build the final tables and load them on this CPU; needs pool_init(). */
+/* Build the final tables and load them on this CPU; needs pages_init(). */
 void identity_init(void);
 
 /* For the other CPUs: their CR3. Below 4 GiB. */

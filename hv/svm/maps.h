@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SVM_IOPM_BYTES  (3 * 4096)
+#define SVM_IOPM_BYTES	(3 * 4096)
 #define SVM_MSRPM_BYTES (2 * 4096)
 
 extern uint8_t svm_iopm[SVM_IOPM_BYTES];

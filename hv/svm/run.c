@@ -1,8 +1,8 @@
 /* The life of a vCPU: requests, pending events, entry, exit, and sleep.
  *
- * The hypervisor runs with GIF clear (and RFLAGS.IF set) from the first entry on: #VMEXIT clears GIF,
- * VMRUN sets it. Interrupts are taken only in window(), after an INTR exit, or while it sleeps; an exit of
- * any other kind needs no STGI, CLGI, STI or CLI at all.
+ * The hypervisor runs with GIF clear (and RFLAGS.IF set) from the first entry on: #VMEXIT clears
+ * GIF, VMRUN sets it. Interrupts are taken only in window(), after an INTR exit, or while it
+ * sleeps; an exit of any other kind needs no STGI, CLGI, STI or CLI at all.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/report.h"
@@ -180,8 +180,9 @@ static void load_root(struct vcpu *v)
 	}
 }
 
-/* Choose what goes in with this entry. An interrupt that cannot go in at once is offered to the CPU as
- * virtual interrupt with its own vector: the guest takes it the moment it can, without an exit. */
+/* Choose what goes in with this entry. An interrupt that cannot go in at once is offered to the CPU
+ * as virtual interrupt with its own vector: the guest takes it the moment it can, without an exit.
+ */
 static void load_event(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
@@ -233,8 +234,7 @@ static void unload_event(struct vcpu *v)
 	if (v->virq >= 0) {
 		/* Some CPUs leave V_IRQ set when the delivery itself made the exit. */
 		if (!(c->int_ctl & V_IRQ) ||
-		    (info && type == EVENT_TYPE_INTR &&
-		     (int)(info & EVENT_VECTOR_MASK) == v->virq))
+		    (info && type == EVENT_TYPE_INTR && (int)(info & EVENT_VECTOR_MASK) == v->virq))
 			lapic_accept(&v->apic, (uint8_t)v->virq);
 		v->virq = -1;
 	}
@@ -286,6 +286,7 @@ void svm_run(struct vcpu *v)
 			__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
 			v->event = v->vmcb->ctl.event_inj;
 			v->virq = -1;
+			lapic_exit(&v->apic, lapic_cr8(&v->apic));
 			continue;
 		}
 		enter(v);

@@ -15,34 +15,34 @@ struct vmcb_seg {
 };
 
 struct vmcb_control {
-	uint16_t cr_read, cr_write;      /* 0x000 intercepts */
+	uint16_t cr_read, cr_write; /* 0x000 intercepts */
 	uint16_t dr_read, dr_write;
-	uint32_t exceptions;             /* 0x008 */
-	uint32_t intercept1;             /* 0x00c INT1_* */
-	uint32_t intercept2;             /* 0x010 INT2_* */
-	uint32_t intercept3;             /* 0x014 INT3_* */
+	uint32_t exceptions; /* 0x008 */
+	uint32_t intercept1; /* 0x00c INT1_* */
+	uint32_t intercept2; /* 0x010 INT2_* */
+	uint32_t intercept3; /* 0x014 INT3_* */
 	uint8_t pad1[0x3c - 0x18];
 	uint16_t pause_threshold, pause_count;
-	uint64_t iopm_pa;                /* 0x040 */
+	uint64_t iopm_pa; /* 0x040 */
 	uint64_t msrpm_pa;
-	uint64_t tsc_offset;             /* 0x050 */
-	uint32_t asid;                   /* 0x058 */
+	uint64_t tsc_offset; /* 0x050 */
+	uint32_t asid;	     /* 0x058 */
 	uint8_t tlb_control;
 	uint8_t pad2[3];
-	uint64_t int_ctl;                /* 0x060 V_* */
-	uint64_t int_state;              /* 0x068 bit 0: interrupt shadow */
-	uint64_t exit_code;              /* 0x070 */
+	uint64_t int_ctl;   /* 0x060 V_* */
+	uint64_t int_state; /* 0x068 bit 0: interrupt shadow */
+	uint64_t exit_code; /* 0x070 */
 	uint64_t exit_info1, exit_info2;
-	uint64_t exit_int_info;          /* 0x088 */
-	uint64_t nested_ctl;             /* 0x090 bit 0: NP_ENABLE */
+	uint64_t exit_int_info; /* 0x088 */
+	uint64_t nested_ctl;	/* 0x090 bit 0: NP_ENABLE */
 	uint64_t avic_bar, ghcb_pa;
-	uint64_t event_inj;              /* 0x0a8 */
-	uint64_t nested_cr3;             /* 0x0b0 */
+	uint64_t event_inj;  /* 0x0a8 */
+	uint64_t nested_cr3; /* 0x0b0 */
 	uint64_t lbr_ctl;
-	uint32_t clean;                  /* 0x0c0 VMCB_CLEAN_* */
+	uint32_t clean; /* 0x0c0 VMCB_CLEAN_* */
 	uint32_t pad3;
-	uint64_t next_rip;               /* 0x0c8, with NRIP save */
-	uint8_t insn_len;                /* 0x0d0, with decode assists */
+	uint64_t next_rip; /* 0x0c8, with NRIP save */
+	uint8_t insn_len;  /* 0x0d0, with decode assists */
 	uint8_t insn[15];
 	uint8_t pad4[0x400 - 0xe0];
 };
@@ -50,21 +50,21 @@ struct vmcb_control {
 struct vmcb_save {
 	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr; /* 0x400 */
 	uint8_t pad1[0x4cb - 0x4a0];
-	uint8_t cpl;                     /* 0x4cb */
+	uint8_t cpl; /* 0x4cb */
 	uint32_t pad2;
-	uint64_t efer;                   /* 0x4d0 */
+	uint64_t efer; /* 0x4d0 */
 	uint8_t pad3[0x548 - 0x4d8];
-	uint64_t cr4, cr3, cr0;          /* 0x548 */
-	uint64_t dr7, dr6, rflags, rip;  /* 0x560 */
+	uint64_t cr4, cr3, cr0;		/* 0x548 */
+	uint64_t dr7, dr6, rflags, rip; /* 0x560 */
 	uint8_t pad4[0x5d8 - 0x580];
-	uint64_t rsp;                    /* 0x5d8 */
+	uint64_t rsp; /* 0x5d8 */
 	uint64_t s_cet, ssp, isst;
-	uint64_t rax;                    /* 0x5f8 */
+	uint64_t rax; /* 0x5f8 */
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t cr2;                    /* 0x640 */
+	uint64_t cr2; /* 0x640 */
 	uint8_t pad5[0x668 - 0x648];
-	uint64_t g_pat;                  /* 0x668 */
+	uint64_t g_pat; /* 0x668 */
 	uint64_t dbgctl, br_from, br_to, last_from, last_to;
 	uint8_t pad6[0x1000 - 0x698];
 };
@@ -127,7 +127,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "vmcb");
 
 /* int_ctl */
 #define V_TPR_MASK     0xffull
-#define V_IRQ          (1ull << 8)
+#define V_IRQ	       (1ull << 8)
 #define V_PRIO_SHIFT   16
 #define V_IGN_TPR      (1ull << 20)
 #define V_INTR_MASKING (1ull << 24)
@@ -136,13 +136,13 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "vmcb");
 #define VMCB_INT_SHADOW 1ull
 
 /* event_inj and exit_int_info */
-#define EVENT_TYPE_INTR   (0ull << 8)
-#define EVENT_TYPE_NMI    (2ull << 8)
-#define EVENT_TYPE_EXC    (3ull << 8)
-#define EVENT_TYPE_SOFT   (4ull << 8)
-#define EVENT_TYPE_MASK   (7ull << 8)
-#define EVENT_HAS_ERROR   (1ull << 11)
-#define EVENT_VALID       (1ull << 31)
+#define EVENT_TYPE_INTR	  (0ull << 8)
+#define EVENT_TYPE_NMI	  (2ull << 8)
+#define EVENT_TYPE_EXC	  (3ull << 8)
+#define EVENT_TYPE_SOFT	  (4ull << 8)
+#define EVENT_TYPE_MASK	  (7ull << 8)
+#define EVENT_HAS_ERROR	  (1ull << 11)
+#define EVENT_VALID	  (1ull << 31)
 #define EVENT_VECTOR_MASK 0xffull
 
 #define TLB_KEEP      0
@@ -193,7 +193,7 @@ enum {
 };
 
 /* exit_info1 of EXIT_IOIO */
-#define IOIO_IN      (1u << 0)
+#define IOIO_IN	     (1u << 0)
 #define IOIO_STRING  (1u << 2)
 #define IOIO_REP     (1u << 3)
 #define IOIO_SIZE(i) (((i) >> 4) & 7) /* bytes: 1, 2 or 4 */

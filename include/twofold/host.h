@@ -18,9 +18,9 @@ enum {
 };
 
 struct tf_host {
-	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Contents are
-	 * undefined: the engine zeroes. Order is TF_ORDER_4K or TF_ORDER_2M; the latter may fail
-	 * while the former would not. */
+	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Contents
+	 * are undefined: the engine zeroes. Order is TF_ORDER_4K or TF_ORDER_2M; the latter may
+	 * fail while the former would not. */
 	enum tf_status (*page_alloc)(struct tf_host *h, unsigned int node, unsigned int order,
 				     hpa_t *out);
 	void (*page_free)(struct tf_host *h, unsigned int order, hpa_t a);
@@ -42,7 +42,8 @@ struct tf_host {
 	void (*panic)(struct tf_host *h, const char *file, int line, const char *what)
 		__attribute__((noreturn));
 
-	/* The pointer to host-physical address A is (linear + A), for every page from page_alloc. */
+	/* The pointer to host-physical address A is (linear + A), for every page from page_alloc.
+	 */
 	uintptr_t linear;
 };
 

@@ -8,11 +8,11 @@
 
 enum tf_status {
 	TF_OK = 0,
-	TF_E_NOMEM,   /* the host has no page; nothing was changed */
-	TF_E_INVAL,   /* an argument that makes no sense */
-	TF_E_EXISTS,  /* the range overlaps one that is there */
-	TF_E_NOENT,   /* there is no memory at that guest-physical address */
-	TF_E_FAULT,   /* the guest's own tables do not allow it */
+	TF_E_NOMEM,  /* the host has no page; nothing was changed */
+	TF_E_INVAL,  /* an argument that makes no sense */
+	TF_E_EXISTS, /* the range overlaps one that is there */
+	TF_E_NOENT,  /* there is no memory at that guest-physical address */
+	TF_E_FAULT,  /* the guest's own tables do not allow it */
 };
 
 #define TF_MUST_CHECK __attribute__((warn_unused_result))

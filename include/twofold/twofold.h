@@ -39,13 +39,13 @@ enum tf_nested_format {
 };
 
 struct tf_config {
-	enum tf_mode mode;            /* what every vCPU starts with */
+	enum tf_mode mode;	      /* what every vCPU starts with */
 	enum tf_nested_format nested; /* AMD or Intel */
-	unsigned int maxphyaddr;      /* physical-address bits that the guest's CPUID tells, 32..52 */
-	unsigned int vcpus;           /* 1..TF_MAX_VCPUS */
-	unsigned int shadow_pages;    /* bound on shadow tables (each costs 12 KiB); 0: a default */
-	bool host_1g;                 /* the CPU has 1 GiB pages (nested leaves may use them) */
-	bool large_backing;           /* back 2 MiB at once where slot and host allow */
+	unsigned int maxphyaddr;   /* physical-address bits that the guest's CPUID tells, 32..52 */
+	unsigned int vcpus;	   /* 1..TF_MAX_VCPUS */
+	unsigned int shadow_pages; /* bound on shadow tables (each costs 12 KiB); 0: a default */
+	bool host_1g;		   /* the CPU has 1 GiB pages (nested leaves may use them) */
+	bool large_backing;	   /* back 2 MiB at once where slot and host allow */
 };
 
 /* Guest control state that paging depends on. */
@@ -56,18 +56,20 @@ struct tf_regs {
 
 /* What to load before entering the guest. */
 struct tf_load {
-	enum tf_mode mode; /* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
-	hpa_t root;        /* nested: nCR3 / EPT root; shadow: CR3 */
-	bool flush;        /* the vCPU's translations must go before it enters */
+	enum tf_mode
+		mode; /* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
+	hpa_t root;   /* nested: nCR3 / EPT root; shadow: CR3 */
+	bool flush;   /* the vCPU's translations must go before it enters */
 };
 
 /* One guest access, as a #PF or the host's own emulation sees it. */
 enum {
 	TF_WRITE = 1u << 0,
-	TF_USER = 1u << 1,     /* at CPL 3, explicit */
+	TF_USER = 1u << 1, /* at CPL 3, explicit */
 	TF_FETCH = 1u << 2,
-	TF_AC = 1u << 3,       /* RFLAGS.AC is set (SMAP) */
-	TF_IMPLICIT = 1u << 4, /* an implicit supervisor access (descriptor tables): SMAP ignores AC */
+	TF_AC = 1u << 3, /* RFLAGS.AC is set (SMAP) */
+	TF_IMPLICIT =
+		1u << 4, /* an implicit supervisor access (descriptor tables): SMAP ignores AC */
 };
 
 struct tf_access {
@@ -102,8 +104,8 @@ struct tf_outcome {
 
 /* A finished walk of the guest's own tables. */
 struct tf_translation {
-	gpa_t gpa;              /* of the access itself, not of its page */
-	uint64_t page_size;     /* bytes the guest maps with this leaf: 4 KiB .. 1 GiB */
+	gpa_t gpa;	    /* of the access itself, not of its page */
+	uint64_t page_size; /* bytes the guest maps with this leaf: 4 KiB .. 1 GiB */
 	bool writable, user, nx, global, dirty;
 	uint8_t pkey;
 };
@@ -118,11 +120,12 @@ void tf_vm_destroy(struct tf_vm *vm);
 /* Memory slots: page-aligned, half-open. A slot belongs to one guest node. */
 enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes,
 			  unsigned int node) TF_MUST_CHECK;
-/* Take a whole slot (or part of one, splitting it) away; safe while vCPUs run. On return no vCPU can
- * reach the frames any more and they were given back to the host. TF_E_NOMEM (splitting) changes
- * nothing. */
+/* Take a whole slot (or part of one, splitting it) away; safe while vCPUs run. On return no vCPU
+ * can reach the frames any more and they were given back to the host. TF_E_NOMEM (splitting)
+ * changes nothing. */
 enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
-/* Give the frames of a range back; the range stays memory and reads as zeroes when touched again. */
+/* Give the frames of a range back; the range stays memory and reads as zeroes when touched again.
+ */
 enum tf_status tf_mem_discard(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
 /* The host's own access to guest memory; backs frames as needed, keeps tracking and the dirty log
  * right. Copies all or stops at the first address without memory (TF_E_NOENT). */
@@ -130,8 +133,8 @@ enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n) TF_
 enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n) TF_MUST_CHECK;
 
 /* Dirty log of a range that lies in one slot. Start write-protects (or clears D); read fills
- * bitmap[i] for the i-th 4 KiB page since the last read, and starts the next round. The start must be
- * page aligned; the bitmap holds bytes/4096 bits, rounded up to whole 64-bit words. */
+ * bitmap[i] for the i-th 4 KiB page since the last read, and starts the next round. The start must
+ * be page aligned; the bitmap holds bytes/4096 bits, rounded up to whole 64-bit words. */
 enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_MUST_CHECK;
 enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes,
 			     uint64_t *bitmap) TF_MUST_CHECK;
@@ -146,8 +149,8 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 			      struct tf_vcpu **out) TF_MUST_CHECK;
 /* Mode for one vCPU from its next load on. */
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
-/* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow root
- * could not be had; the state is set and the next tf_vcpu_load tries again. */
+/* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow
+ * root could not be had; the state is set and the next tf_vcpu_load tries again. */
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r);
 const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v);
 /* What to enter the guest with. TF_E_NOMEM: no page for a root. */
@@ -179,28 +182,28 @@ enum tf_status tf_walk(struct tf_vcpu *v, const struct tf_access *a, bool set_ad
 /* ---- what happened ---- */
 
 struct tf_counters {
-	uint64_t guest_faults;      /* #PF injected from shadow mode */
-	uint64_t shadow_faults;     /* #PF that we mended in shadow mode */
-	uint64_t nested_faults;     /* nested faults that we mended */
-	uint64_t device_faults;     /* faults that ended at a device */
+	uint64_t guest_faults;	    /* #PF injected from shadow mode */
+	uint64_t shadow_faults;	    /* #PF that we mended in shadow mode */
+	uint64_t nested_faults;	    /* nested faults that we mended */
+	uint64_t device_faults;	    /* faults that ended at a device */
 	uint64_t spurious_faults;   /* faults that found nothing to do */
-	uint64_t shadow_fills;      /* shadow leaves installed, prefills included */
-	uint64_t prefills;          /* of these, neighbours filled without a fault of their own */
-	uint64_t shadows_made;      /* shadow tables created */
+	uint64_t shadow_fills;	    /* shadow leaves installed, prefills included */
+	uint64_t prefills;	    /* of these, neighbours filled without a fault of their own */
+	uint64_t shadows_made;	    /* shadow tables created */
 	uint64_t shadows_zapped;    /* shadow tables dropped */
 	uint64_t shadows_reclaimed; /* of these, to stay within the bound */
-	uint64_t tracks;            /* guest tables write-protected */
-	uint64_t unsyncs;           /* tracked tables that a write made unsync */
-	uint64_t resyncs;           /* unsync tables re-read at a flush */
+	uint64_t tracks;	    /* guest tables write-protected */
+	uint64_t unsyncs;	    /* tracked tables that a write made unsync */
+	uint64_t resyncs;	    /* unsync tables re-read at a flush */
 	uint64_t resync_changes;    /* entries that a re-read changed */
 	uint64_t cr3_writes, invlpgs, invpcids, full_flushes;
 	uint64_t remote_flushes;    /* host flushes asked for */
-	uint64_t frames_backed;     /* 4 KiB frames backed at first touch */
-	uint64_t large_backed;      /* 2 MiB blocks backed at once */
-	uint64_t nested_tables;     /* pages of nested tables, now */
-	uint64_t shadow_tables;     /* shadow tables, now */
+	uint64_t frames_backed;	    /* 4 KiB frames backed at first touch */
+	uint64_t large_backed;	    /* 2 MiB blocks backed at once */
+	uint64_t nested_tables;	    /* pages of nested tables, now */
+	uint64_t shadow_tables;	    /* shadow tables, now */
 	uint64_t shadow_tables_max; /* the most there were */
-	uint64_t table_pages;       /* pages of all tables and their bookkeeping, now */
+	uint64_t table_pages;	    /* pages of all tables and their bookkeeping, now */
 	uint64_t lock_wait_cycles;  /* spent waiting for the group's lock */
 };
 

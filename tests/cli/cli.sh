@@ -116,6 +116,7 @@ mv away home/kernel/vmlinuz
 mv home/twofold-hv.elf away
 is 66 'the hypervisor .* is not there' run
 mv away home/twofold-hv.elf
+# shellcheck disable=SC2123 # a search path without QEMU is what is wanted
 PATH=/nonexistent-dir
 tests=$((tests + 1))
 /usr/bin/timeout 20 "$twofold" run >out 2>err </dev/null

@@ -11,7 +11,7 @@
  * blocks of the node; no other lock is taken under it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "mem/pool.h"
+#include "mem/pages.h"
 
 #include "boot/acpi.h"
 #include "boot/multiboot.h"
@@ -19,10 +19,10 @@
 #include "core/string.h"
 #include "core/vm.h"
 
-#define BLOCK_SHIFT 21
-#define BLOCK_BYTES (1ull << BLOCK_SHIFT)
-#define BLOCK_PAGES 512u
-#define LOW_END     0x100000ull /* firmware data and the AP trampoline live below */
+#define BLOCK_SHIFT  21
+#define BLOCK_BYTES  (1ull << BLOCK_SHIFT)
+#define BLOCK_PAGES  512u
+#define LOW_END	     0x100000ull /* firmware data and the AP trampoline live below */
 #define BOOT_MAP_END 0x100000000ull
 
 struct block {
@@ -150,7 +150,7 @@ static void free_block(uint64_t pa)
 	spin_unlock(&p->lock);
 }
 
-uint64_t pool_alloc(unsigned int node, unsigned int order)
+uint64_t pages_alloc(unsigned int node, unsigned int order)
 {
 	for (unsigned int i = 0; i < acpi.nodes; i++) {
 		struct pool *p = &pool[(node + i) % acpi.nodes];
@@ -162,7 +162,7 @@ uint64_t pool_alloc(unsigned int node, unsigned int order)
 	return 0;
 }
 
-void pool_free(uint64_t pa, unsigned int order)
+void pages_free(uint64_t pa, unsigned int order)
 {
 	if (order)
 		free_block(pa);
@@ -170,22 +170,22 @@ void pool_free(uint64_t pa, unsigned int order)
 		free_page(pa);
 }
 
-void pool_add(uint64_t start, uint64_t end)
+void pages_add(uint64_t start, uint64_t end)
 {
 	for (uint64_t pa = start; pa < end; pa += 4096)
 		free_page(pa);
 }
 
-void *pool_zalloc(unsigned int node)
+void *pages_zalloc(unsigned int node)
 {
-	uint64_t pa = pool_alloc(node, 0);
+	uint64_t pa = pages_alloc(node, 0);
 
 	if (!pa)
 		vm_fail("the machine has no memory left");
 	return memset((void *)(uintptr_t)pa, 0, 4096);
 }
 
-uint64_t pool_free_bytes(void)
+uint64_t pages_free_bytes(void)
 {
 	uint64_t pages = 0;
 
@@ -259,7 +259,7 @@ static void add_ram_within(uint64_t low, uint64_t high)
 	}
 }
 
-void pool_init(void)
+void pages_init(void)
 {
 	uint64_t top = boot_info.ranges ? boot_info.range[boot_info.ranges - 1].end : 0;
 	uint64_t count = (top + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
@@ -277,7 +277,7 @@ void pool_init(void)
 	add_ram_within(0, BOOT_MAP_END);
 }
 
-void pool_init_high(void)
+void pages_init_high(void)
 {
 	add_ram_within(BOOT_MAP_END, UINT64_MAX);
 }

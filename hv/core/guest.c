@@ -1,0 +1,155 @@
+/* Making the guest: engine, memory, kernel, entry state.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/guest.h"
+
+#include "boot/multiboot.h"
+#include "core/cmdline.h"
+#include "core/devices.h"
+#include "core/host.h"
+#include "core/log.h"
+#include "core/string.h"
+#include "cpu/x86.h"
+#include "load/acpi.h"
+#include "mem/pages.h"
+#include "svm/svm.h"
+
+static struct e820 map;
+
+static void must(enum tf_status s, const char *what)
+{
+	if (s != TF_OK)
+		vm_fail("%s: %s", what, tf_status_text(s));
+}
+
+void guest_create(void)
+{
+	struct tf_config c = {
+		.mode = vm.mode,
+		.nested = TF_NPT,
+		.vcpus = vm.cpus,
+		.shadow_pages = cmdline.shadow_pages,
+		.host_1g = x86_cpuid(0x80000001, 0).edx & (1u << 26),
+		.large_backing = true,
+	};
+
+	if (vm.mem < GUEST_MEM_MIN || (vm.mem & TF_PAGE_MASK))
+		vm_fail("mem must be whole pages, at least %lu MiB", GUEST_MEM_MIN >> 20);
+	if (vm.mem > pages_free_bytes())
+		vm_fail("the guest wants %lu MiB, the machine has %lu MiB free", vm.mem >> 20,
+			pages_free_bytes() >> 20);
+	devices_create();
+	c.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid);
+	must(tf_vm_create(vm.host, &c, &vm.mmu), "making the VM");
+	e820_build(&map, vm.mem);
+	must(tf_mem_add(vm.mmu, gpa(0), map.low_end, 0), "giving the guest memory");
+	if (map.high_end)
+		must(tf_mem_add(vm.mmu, gpa(GUEST_HIGH_BASE), map.high_end - GUEST_HIGH_BASE, 0),
+		     "giving the guest memory");
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		struct vcpu *v = vm.vcpu[i];
+
+		must(tf_vcpu_create(vm.mmu, i, 0, &v->mmu), "making a vCPU");
+		lapic_create(&v->apic, &vm.bus, i);
+	}
+	svm_maps_init();
+}
+
+static enum tf_status write_guest(void *ctx, uint64_t at, const void *from, size_t n)
+{
+	(void)ctx;
+	return tf_mem_write(vm.mmu, gpa(at), from, n);
+}
+
+static void write_acpi(void)
+{
+	static uint8_t cpu_node[TF_MAX_VCPUS];
+	static uint8_t tables[GUEST_ACPI_SIZE];
+	struct acpi_config c = {
+		.cpus = vm.cpus,
+		.pm_timer = vm.ports.pm_timer,
+		.cpu_node = cpu_node,
+	};
+	size_t bytes = acpi_build(&c, tables, sizeof(tables), GUEST_ACPI_BASE);
+
+	if (!bytes)
+		vm_fail("the guest's ACPI tables do not fit");
+	must(tf_mem_write(vm.mmu, gpa(GUEST_ACPI_BASE), tables, bytes), "writing ACPI tables");
+}
+
+static struct load_module module(unsigned int i)
+{
+	const struct boot_module *m = &boot_info.module[i];
+
+	if (i >= boot_info.modules)
+		return (struct load_module){.args = ""};
+	return (struct load_module){
+		.data = (const void *)(uintptr_t)m->start,
+		.bytes = m->end - m->start,
+		.args = m->args,
+	};
+}
+
+/* A module's whole pages join the pools. */
+static void release(const struct boot_module *m)
+{
+	uint64_t start = (m->start + TF_PAGE_MASK) & ~(uint64_t)TF_PAGE_MASK;
+	uint64_t end = m->end & ~(uint64_t)TF_PAGE_MASK;
+
+	if (start < end)
+		pages_add(start, end);
+}
+
+void guest_load(struct load_entry *entry)
+{
+	const struct guestmem mem = {.write = write_guest};
+	struct load_input in = {
+		.kernel = module(0),
+		.initrd = module(1),
+		.has_initrd = boot_info.modules > 1,
+		.map = &map,
+		.rsdp = GUEST_ACPI_BASE,
+	};
+	struct load_error err;
+
+	if (!boot_info.modules)
+		vm_fail("no guest kernel: the boot loader gave no module");
+	write_acpi();
+	if (!load_guest(&mem, &in, entry, &err))
+		vm_fail("%s", err.text);
+	for (unsigned int i = 0; i < boot_info.modules; i++)
+		release(&boot_info.module[i]);
+}
+
+static struct vmcb_seg segment(const struct load_segment *s)
+{
+	return (struct vmcb_seg){s->selector, s->attrib, s->limit, s->base};
+}
+
+void guest_set_entry(struct vcpu *v, const struct load_entry *e)
+{
+	struct vmcb_save *s = &v->vmcb->save;
+	struct tf_regs r = {.cr0 = e->cr0, .cr3 = e->cr3, .cr4 = e->cr4, .efer = e->efer};
+
+	s->cs = segment(&e->cs);
+	s->ds = s->es = s->ss = s->fs = s->gs = segment(&e->data);
+	s->tr = segment(&e->tr);
+	s->gdtr.base = e->gdt_base;
+	s->gdtr.limit = e->gdt_limit;
+	s->idtr.base = e->idt_base;
+	s->idtr.limit = e->idt_limit;
+	s->cr0 = e->cr0;
+	s->cr3 = e->cr3;
+	s->cr4 = e->cr4;
+	s->efer = e->efer | EFER_SVME;
+	s->rip = e->rip;
+	s->rflags = e->rflags | 2;
+	v->gpr[REG_RAX] = e->rax;
+	v->gpr[REG_RBX] = e->rbx;
+	v->gpr[REG_RDX] = 0;
+	v->gpr[REG_RSI] = e->rsi;
+	v->gpr[REG_RSP] = e->rsp;
+	x86_vmload(v->vmcb_pa);
+	tf_vcpu_set_regs(v->mmu, &r);
+	v->state = VCPU_RUNNING;
+}

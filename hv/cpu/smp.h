@@ -1,0 +1,22 @@
+/* Bringing up the other CPUs.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_CPU_SMP_H
+#define HV_CPU_SMP_H
+
+#include "core/vcpu.h"
+
+/* Start the CPU of v on its stack; it ends up in svm_run() and waits there for the guest's SIPI.
+ * False: it did not come. */
+bool smp_start(struct vcpu *v);
+
+/* Where a started CPU begins (boot/ap.S). */
+_Noreturn void smp_ap_main(void);
+
+/* Go on in fn on the stack of v. */
+_Noreturn void smp_on_stack(struct vcpu *v, void (*fn)(void));
+
+/* What every CPU sets up for itself. */
+void smp_cpu_init(struct vcpu *v);
+
+#endif

@@ -1,0 +1,28 @@
+/* The machine's free pages, one pool for each host node.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_MEM_PAGES_H
+#define HV_MEM_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Build the pools from boot_info's RAM less the image, the modules and the first MiB: first only
+ * what the boot page tables map, below 4 GiB; the rest once the identity map is there. */
+void pages_init(void);
+void pages_init_high(void);
+
+/* Give a page-aligned range to its pool (a module's memory once it was copied). */
+void pages_add(uint64_t start, uint64_t end);
+
+/* 2^order pages (order 0 or 9) of a node, of another when it has none; 0: none left. Contents are
+ * undefined. From any CPU. */
+uint64_t pages_alloc(unsigned int node, unsigned int order);
+void pages_free(uint64_t pa, unsigned int order);
+
+/* A zeroed page for the hypervisor itself; ends the VM with an error when there is none. */
+void *pages_zalloc(unsigned int node);
+
+uint64_t pages_free_bytes(void);
+
+#endif

@@ -1,0 +1,255 @@
+/* Guest exits: which is which, and the short ones. APM vol. 2, appendix C.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/log.h"
+#include "core/vm.h"
+#include "cpu/x86.h"
+#include "svm/maps.h"
+#include "svm/svm.h"
+
+#define KVM_HYPERCALL_SEND_IPI 10
+#define KVM_ENOSYS	       (-1000)
+#define KVM_EPERM	       (-1)
+
+void svm_skip(struct vcpu *v, unsigned int fallback)
+{
+	const struct vmcb *b = v->vmcb;
+
+	if (svm_has_nrip && b->ctl.next_rip)
+		vcpu_skip(v, (unsigned int)(b->ctl.next_rip - b->save.rip));
+	else
+		vcpu_skip(v, fallback);
+}
+
+static void exit_cpuid(struct vcpu *v)
+{
+	const struct cpuid_vcpu state = {
+		.apic_id = v->index,
+		.apic_enabled = v->apic.base & APIC_BASE_EN,
+		.cr4 = v->vmcb->save.cr4,
+		.xcr0 = v->xcr0,
+	};
+	struct cpuid_regs r;
+
+	v->kind = KIND_CPUID;
+	cpuid_guest(&vm.cpuid, &state, (uint32_t)v->gpr[REG_RAX], (uint32_t)v->gpr[REG_RCX], &r);
+	v->gpr[REG_RAX] = r.eax;
+	v->gpr[REG_RBX] = r.ebx;
+	v->gpr[REG_RCX] = r.ecx;
+	v->gpr[REG_RDX] = r.edx;
+	svm_skip(v, 2);
+}
+
+static enum exit_kind msr_kind(uint32_t msr)
+{
+	switch (msr) {
+	case MSR_TSC_DEADLINE:
+	case MSR_X2APIC_FIRST + 0x38:
+		return KIND_MSR_TIMER;
+	case MSR_X2APIC_FIRST + 0x0b:
+		return KIND_MSR_EOI;
+	case MSR_X2APIC_FIRST + 0x30:
+		return KIND_MSR_ICR;
+	case MSR_EFER:
+		return KIND_EFER;
+	default:
+		return KIND_MSR;
+	}
+}
+
+static bool msr_do(struct vcpu *v, uint32_t msr, bool write, uint64_t *value)
+{
+	enum msr_result r;
+
+	if (msr == MSR_EFER) {
+		if (write)
+			return exit_efer_write(v, *value);
+		*value = exit_efer_read(v);
+		return true;
+	}
+	r = write ? msr_write(&vm.msr, &v->msr, &v->apic, &vm.cpuid, msr, *value)
+		  : msr_read(&vm.msr, &v->msr, &v->apic, &vm.cpuid, msr, value);
+	switch (r) {
+	case MSR_TSC:
+		v->vmcb->ctl.tsc_offset = v->msr.tsc_offset;
+		lapic_timer_check(&v->apic);
+		return true;
+	case MSR_PAT:
+		v->vmcb->save.g_pat = v->msr.pat;
+		return true;
+	case MSR_OK:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void exit_msr(struct vcpu *v)
+{
+	bool write = v->vmcb->ctl.exit_info1 & 1;
+	uint32_t msr = (uint32_t)v->gpr[REG_RCX];
+	uint64_t value = (v->gpr[REG_RDX] << 32) | (uint32_t)v->gpr[REG_RAX];
+
+	v->kind = msr_kind(msr);
+	if (!msr_do(v, msr, write, &value)) {
+		log_debug("vcpu %u: %s of MSR %x refused", v->index, write ? "write" : "read", msr);
+		vcpu_inject(v, EXC_GP, 0);
+		return;
+	}
+	if (!write) {
+		v->gpr[REG_RAX] = (uint32_t)value;
+		v->gpr[REG_RDX] = value >> 32;
+	}
+	svm_skip(v, 2);
+}
+
+static void exit_hlt(struct vcpu *v)
+{
+	v->kind = KIND_HLT;
+	svm_skip(v, 1);
+	if (!v->event)
+		v->state = VCPU_HALTED;
+}
+
+static void exit_xsetbv(struct vcpu *v)
+{
+	uint64_t value = (v->gpr[REG_RDX] << 32) | (uint32_t)v->gpr[REG_RAX];
+
+	v->kind = KIND_XSETBV;
+	if (!(v->vmcb->save.cr4 & CR4_OSXSAVE)) {
+		vcpu_inject(v, EXC_UD, 0);
+		return;
+	}
+	if (vcpu_cpl(v) || (uint32_t)v->gpr[REG_RCX] || !cpuid_xcr0_valid(&vm.cpuid, value) ||
+	    x86_xsetbv_safe(0, value)) {
+		vcpu_inject(v, EXC_GP, 0);
+		return;
+	}
+	v->xcr0 = value;
+	svm_skip(v, 3);
+}
+
+/* KVM's hypercalls, as far as CPUID promises them. */
+static void exit_vmmcall(struct vcpu *v)
+{
+	int64_t result = KVM_ENOSYS;
+
+	v->kind = KIND_VMMCALL;
+	if (vcpu_cpl(v))
+		result = KVM_EPERM;
+	else if (v->gpr[REG_RAX] == KVM_HYPERCALL_SEND_IPI && vm.cpuid.kvm_pv_ipi)
+		result = lapic_kvm_ipi(&vm.bus, v->index, v->gpr[REG_RBX], v->gpr[REG_RCX],
+				       v->gpr[REG_RDX], v->gpr[REG_RSI]);
+	v->gpr[REG_RAX] = (uint64_t)result;
+	svm_skip(v, 3);
+}
+
+/* The NMI handler's IRET: NMIs may come again. The CPU runs it when we enter. */
+static void exit_iret(struct vcpu *v)
+{
+	v->kind = KIND_IRET;
+	v->nmi_blocked = false;
+	v->vmcb->ctl.intercept1 &= ~INT1_IRET;
+}
+
+static _Noreturn void exit_unknown(struct vcpu *v)
+{
+	const struct vmcb *b = v->vmcb;
+
+	log_error(
+		"unexpected exit %lx info1 %lx info2 %lx at %lx, cr0 %lx cr3 %lx cr4 %lx efer %lx",
+		b->ctl.exit_code, b->ctl.exit_info1, b->ctl.exit_info2, b->save.rip, b->save.cr0,
+		b->save.cr3, b->save.cr4, b->save.efer);
+	vm_end(END_ASSERT, 0);
+}
+
+static _Noreturn void exit_shutdown(struct vcpu *v)
+{
+	const struct vmcb_save *s = &v->vmcb->save;
+
+	log_info("vcpu %u: triple fault at %lx, rsp %lx, cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx",
+		 v->index, s->rip, s->rsp, s->cr0, s->cr2, s->cr3, s->cr4, s->efer);
+	vm_end(END_TRIPLE_FAULT, 0);
+}
+
+void svm_exit(struct vcpu *v)
+{
+	v->kind = KIND_OTHER;
+	switch (v->vmcb->ctl.exit_code) {
+	case EXIT_NPF:
+		exit_nested_fault(v);
+		break;
+	case EXIT_PF:
+		exit_page_fault(v);
+		break;
+	case EXIT_CR3_READ:
+		exit_cr3_read(v);
+		break;
+	case EXIT_CR3_WRITE:
+	case EXIT_CR4_WRITE:
+	case EXIT_CR8_WRITE:
+		exit_cr_write(v);
+		break;
+	case EXIT_CR0_WRITE:
+	case EXIT_CR0_SEL:
+		exit_cr0(v);
+		break;
+	case EXIT_INVLPG:
+		exit_invlpg(v);
+		break;
+	case EXIT_INVPCID:
+		exit_invpcid(v);
+		break;
+	case EXIT_MSR:
+		exit_msr(v);
+		break;
+	case EXIT_CPUID:
+		exit_cpuid(v);
+		break;
+	case EXIT_HLT:
+		exit_hlt(v);
+		break;
+	case EXIT_IOIO:
+		exit_io(v);
+		break;
+	case EXIT_NMI:
+		v->kind = KIND_NMI;
+		break;
+	case EXIT_IRET:
+		exit_iret(v);
+		break;
+	case EXIT_XSETBV:
+		exit_xsetbv(v);
+		break;
+	case EXIT_VMMCALL:
+		exit_vmmcall(v);
+		break;
+	case EXIT_WBINVD:
+	case EXIT_INVD:
+		/* Guest memory is coherent whatever it does to the caches. */
+		svm_skip(v, 2);
+		break;
+	case EXIT_RDPMC:
+	case EXIT_TASKSW:
+		vcpu_inject(v, EXC_GP, 0);
+		break;
+	case EXIT_INVLPGA:
+	case EXIT_VMRUN:
+	case EXIT_VMLOAD:
+	case EXIT_VMLOAD + 1:
+	case EXIT_VMLOAD + 2:
+	case EXIT_VMLOAD + 3:
+	case EXIT_SKINIT:
+	case EXIT_MONITOR:
+	case EXIT_MWAIT:
+	case EXIT_MWAIT + 1:
+	case EXIT_RDPRU:
+		/* CPUID says that these do not exist. */
+		vcpu_inject(v, EXC_UD, 0);
+		break;
+	case EXIT_SHUTDOWN:
+		exit_shutdown(v);
+	default:
+		exit_unknown(v);
+	}
+}

@@ -1,0 +1,146 @@
+/* Exits by page faults: nested ones, those on a shadow root, and what lies behind them when there
+ * is no memory: devices. APM vol. 2, 15.25.6.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/log.h"
+#include "core/vm.h"
+#include "cpu/x86.h"
+#include "svm/svm.h"
+
+struct mmio {
+	struct vcpu *v;
+	uint64_t gpa;
+};
+
+static uint64_t mmio_read(void *ctx, unsigned int size)
+{
+	const struct mmio *m = ctx;
+	unsigned int offset = m->gpa & TF_PAGE_MASK;
+	uint64_t value = UINT64_MAX;
+
+	if (lapic_has_mmio(&m->v->apic, m->gpa))
+		value = lapic_mmio_read(&m->v->apic, offset);
+	else if (ioapic_has_mmio(m->gpa))
+		value = ioapic_mmio_read(&vm.ioapic, offset);
+	return size < 8 ? value & ((1ull << size * 8) - 1) : value;
+}
+
+static void mmio_write(void *ctx, unsigned int size, uint64_t value)
+{
+	const struct mmio *m = ctx;
+	unsigned int offset = m->gpa & TF_PAGE_MASK;
+
+	(void)size;
+	if (lapic_has_mmio(&m->v->apic, m->gpa))
+		lapic_mmio_write(&m->v->apic, offset, (uint32_t)value);
+	else if (ioapic_has_mmio(m->gpa))
+		ioapic_mmio_write(&vm.ioapic, offset, (uint32_t)value, (int)m->v->index);
+}
+
+/* An access where the guest has no memory. What is absent reads as ones. */
+static void device(struct vcpu *v, uint64_t at)
+{
+	struct mmio m = {v, at};
+	const struct insn_bus bus = {&m, mmio_read, mmio_write};
+	const struct insn *i;
+	struct insn_state s;
+	uint64_t bases[6], rip = v->vmcb->save.rip;
+
+	v->kind = KIND_MMIO;
+	i = vcpu_decode(v);
+	if (!i)
+		return;
+	vcpu_insn_state(v, &s, bases);
+	if (!insn_run_memory(i, &s, &bus)) {
+		log_debug("vcpu %u: instruction at %lx cannot reach the device at %lx", v->index,
+			  rip, at);
+		vcpu_inject(v, EXC_GP, 0);
+		return;
+	}
+	v->vmcb->save.rflags = s.rflags;
+	vcpu_skip(v, (unsigned int)(s.rip - rip));
+}
+
+static void finish(struct vcpu *v, const struct tf_outcome *out)
+{
+	switch (out->end) {
+	case TF_RESUME:
+		break;
+	case TF_INJECT:
+		vcpu_inject_pf(v, out->pfec, out->cr2.v);
+		break;
+	case TF_DEVICE:
+		device(v, out->gpa.v);
+		break;
+	case TF_NO_MEMORY:
+		vm_fail("the machine has no memory left for the guest");
+	}
+}
+
+void exit_page_fault(struct vcpu *v)
+{
+	const struct vmcb *b = v->vmcb;
+	uint64_t code = b->ctl.exit_info1;
+	struct tf_access a = {.at = gva(b->ctl.exit_info2)};
+	struct tf_outcome out;
+
+	v->kind = KIND_PF;
+	if (code & TF_PF_W)
+		a.flags |= TF_WRITE;
+	if (code & TF_PF_U)
+		a.flags |= TF_USER;
+	else if (vcpu_cpl(v) == 3)
+		a.flags |= TF_IMPLICIT;
+	if (code & TF_PF_I)
+		a.flags |= TF_FETCH;
+	if (b->save.rflags & RFLAGS_AC)
+		a.flags |= TF_AC;
+	tf_shadow_fault(v->mmu, &a, &out);
+	finish(v, &out);
+}
+
+/* The guest's page tables lie where there is no memory: its walk reads ones there, reserved bits
+ * among them, and that is a #PF. The exit does not tell the virtual address; the instruction does,
+ * unless it was a stack or descriptor access, which a guest with such tables does not survive
+ * anyway. */
+static void hostile_tables(struct vcpu *v, uint32_t flags)
+{
+	const struct insn *i = vcpu_decode(v);
+	struct insn_state s;
+	uint64_t bases[6];
+	struct tf_access a;
+	struct tf_translation tr;
+	struct tf_outcome out;
+
+	if (!i)
+		return;
+	if (i->is_memory) {
+		vcpu_insn_state(v, &s, bases);
+		a.at = gva(insn_linear(i, &s));
+		a.flags = flags | (vcpu_cpl(v) == 3 ? TF_USER : 0) |
+			  (v->vmcb->save.rflags & RFLAGS_AC ? TF_AC : 0);
+		if (tf_walk(v->mmu, &a, true, &tr, &out) == TF_E_FAULT) {
+			vcpu_inject_pf(v, out.pfec, out.cr2.v);
+			return;
+		}
+	}
+	vm_end(END_TRIPLE_FAULT, 0);
+}
+
+void exit_nested_fault(struct vcpu *v)
+{
+	uint64_t code = v->vmcb->ctl.exit_info1;
+	uint32_t flags = 0;
+	struct tf_outcome out;
+
+	v->kind = KIND_NPF;
+	if (code & TF_PF_W)
+		flags |= TF_WRITE;
+	if (code & TF_PF_I)
+		flags |= TF_FETCH;
+	tf_nested_fault(v->mmu, gpa(v->vmcb->ctl.exit_info2), flags, &out);
+	if (out.end == TF_DEVICE && (code & NPF_GPT))
+		hostile_tables(v, flags);
+	else
+		finish(v, &out);
+}

@@ -1,0 +1,34 @@
+#!/bin/bash
+# boot.sh MODE CPUS OUT [APPEND]: boots the stock kernel with our small user space and looks whether all is
+# as it should be. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
+# thing that is wrong.
+#
+# SPDX-License-Identifier: BSD-2-Clause
+set -u
+mode=$1
+cpus=$2
+out=$3
+build=$(dirname "$0")/../build
+mkdir -p "$(dirname "$out")"
+
+timeout 400 "$build/twofold" run --mode "$mode" --cpus "$cpus" --stats "$out.json" --timeout 300 \
+	--append "${4:-job=off}" </dev/null >"$out.log" 2>"$out.err"
+status=$?
+bad=0
+wrong() {
+	bad=1
+	echo "boot in $mode mode, $cpus CPUs: $*"
+}
+
+[ $status = 0 ] || wrong "status $status: $(tail -n 3 "$out.err")"
+grep -aqE "^guest: up at .* s, $cpus CPU" "$out.log" ||
+	wrong "not up with $cpus CPUs: $(grep -a '^guest: up' "$out.log")"
+grep -aq '^guest: powering off' "$out.log" || wrong "did not reach its power-off"
+! grep -aE '^guest: kernel says' "$out.log" || wrong "the kernel complains"
+! grep -aE '^guest: .* ended with status [^0]' "$out.log" || wrong "the workload failed"
+[ ! -s "$out.err" ] || wrong "words on standard error: $(head -n 3 "$out.err")"
+jq -e --arg mode "$mode" '.mode == $mode and .reason == "poweroff" and .boot_cycles > 0 and
+	.guest_seconds > 0 and .table_pages > 0 and (.exits | length) > 0 and
+	if $mode == "shadow" then .shadow_faults > 0 else .nested_faults > 0 end' "$out.json" >/dev/null ||
+	wrong "numbers that cannot be ($out.json)"
+exit $bad

@@ -1,0 +1,109 @@
+#!/bin/bash
+# test.sh [PATTERN]: everything that is checked (PATTERN: only the steps whose names match it). One line for
+# each step, "ok NAME" or "FAIL NAME (log)"; "skip NAME: why" is said aloud; the last line is the count, and
+# the status is 1 if anything failed. Logs: build/test/.
+#
+# SPDX-License-Identifier: BSD-2-Clause
+set -u
+cd "$(dirname "$0")/.." || exit 1
+logs=build/test
+mkdir -p $logs
+pattern=${1:-.}
+passed=0
+failed=0
+skipped=0
+jobs=$(nproc)
+
+# step NAME SECONDS COMMAND...
+step() {
+	local name=$1 limit=$2 log began
+	shift 2
+	[[ $name =~ $pattern ]] || return 0
+	log=$logs/${name//\//-}.log
+	began=$SECONDS
+	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	case $? in
+	0)
+		passed=$((passed + 1))
+		echo "ok $name ($((SECONDS - began)) s)"
+		return
+		;;
+	124 | 137) echo "(stopped after $limit s)" >>"$log" ;;
+	esac
+	failed=$((failed + 1))
+	echo "FAIL $name ($log)"
+	tail -n 15 "$log" | sed 's/^/    /'
+}
+
+skip() {
+	[[ $1 =~ $pattern ]] || return 0
+	skipped=$((skipped + 1))
+	echo "skip $1: $2"
+}
+
+# Each binary is a step of its own, so that one that does not build fails alone.
+build() {
+	timeout 900 make --no-print-directory -j"$jobs" -k "$@" >$logs/build.log 2>&1 || {
+		failed=$((failed + 1))
+		echo "FAIL build ($logs/build.log)"
+		grep -E 'error|Error' $logs/build.log | head -n 15 | sed 's/^/    /'
+	}
+}
+
+binary() {
+	local name=$1 limit=$2
+	shift 2
+	if [ -x "$1" ]; then
+		step "$name" "$limit" "$@"
+	else
+		failed=$((failed + 1))
+		echo "FAIL $name (not built: $logs/build.log)"
+	fi
+}
+
+build all initramfs tests
+
+step lint 120 scripts/lint.sh
+step setup/again 60 scripts/setup.sh
+step cli 300 tests/cli/cli.sh build
+
+for t in tests/unit/test_*.c; do
+	[ -e "$t" ] || continue
+	t=$(basename "$t" .c)
+	binary "unit/${t#test_}" 300 "build/tests/$t"
+done
+for suite in matrix random threads; do
+	if compgen -G "tests/$suite/*.c" >/dev/null; then
+		binary $suite 400 build/tests/$suite
+	fi
+done
+
+for f in tests/fuzz/fuzz_*.c; do
+	[ -e "$f" ] || continue
+	f=$(basename "$f" .c)
+	if ! command -v clang >/dev/null; then
+		skip "fuzz/${f#fuzz_}" "no clang here"
+		continue
+	fi
+	build "build/tests/$f"
+	binary "fuzz/${f#fuzz_}" 120 scripts/fuzz.sh 15 "build/tests/$f"
+done
+
+if [ -e build/baretest.elf ]; then
+	for mode in nested shadow; do
+		step "bare/$mode" 300 build/twofold run --kernel build/baretest.elf --mode $mode --cpus 2 \
+			--mem 256M --timeout 280 --stats $logs/bare-$mode.json
+	done
+else
+	skip bare "no test guest is built"
+fi
+
+for cpus in 1 2 4; do
+	for mode in nested shadow; do
+		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
+	done
+done
+step iso 320 scripts/isoboot.sh $logs/iso
+
+echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
+[ $failed = 0 ]

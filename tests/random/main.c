@@ -1,0 +1,204 @@
+/* Random histories of a guest, judged step by step; the seed replays.
+ *
+ * Without --seed it runs a fixed list of short histories in every mode. A failure prints the
+ * command that repeats it; --replay finds how few steps already fail and prints the last ones.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "world.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct world world; /* large */
+static const char *const mode_name[] = {"nested", "shadow", "mixed"};
+
+static void print_command(const struct world_conf *c, uint64_t steps)
+{
+	printf("  build/tests/random --seed %llu --steps %llu --vcpus %u --mode %s --levels %u "
+	       "--format %s --check %u%s",
+	       (unsigned long long)c->seed, (unsigned long long)steps, c->vcpus,
+	       mode_name[c->mode], c->levels, c->format == TF_EPT ? "ept" : "npt", c->check_every,
+	       c->no_fail ? " --no-fail" : "");
+	if (c->shadow_pages)
+		printf(" --shadow-pages %u", c->shadow_pages);
+	putchar('\n');
+}
+
+/* An abort (engine panic, sanitizer) must tell the seed, too. */
+static void on_abort(int sig)
+{
+	printf("\nFAILED in step %llu (%s)\n", (unsigned long long)world.step,
+	       world.what ? world.what : "start");
+	print_command(&world.conf, world.step + 1);
+	fflush(stdout);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+/* The step that failed, or conf->steps. */
+static uint64_t run(const struct world_conf *conf, bool quiet)
+{
+	struct world *w = &world;
+	uint64_t at = conf->steps;
+
+	if (world_init(w, conf)) {
+		for (w->step = 0; w->step < conf->steps && !w->failed; w->step++) {
+			gen_step(w);
+			if (w->step % conf->check_every == 0)
+				world_check(w);
+			if (w->step % 64 == 0 && !w->failed)
+				world_compare(w);
+			if (w->failed)
+				break;
+		}
+		if (!w->failed) {
+			w->what = "end";
+			world_check(w);
+			world_compare(w);
+		}
+	}
+	if (w->failed)
+		at = w->step;
+	struct tf_counters n = {0};
+	if (w->vm)
+		tf_counters_read(w->vm, &n);
+	world_fini(w);
+	if (w->failed && at == conf->steps)
+		at = conf->steps - 1;
+	if (w->failed && !quiet) {
+		printf("FAILED in step %llu (%s): %s\n", (unsigned long long)at,
+		       w->what ? w->what : "start", w->why);
+		print_command(conf, at + 1);
+	} else if (!quiet) {
+		printf("ok  seed %llu %s %u vcpus %u levels %s: %llu accesses, %llu done, %llu faults, "
+		       "%llu devices, %llu out of memory, %llu by old entries, %llu edits\n",
+		       (unsigned long long)conf->seed, mode_name[conf->mode], conf->vcpus,
+		       conf->levels, conf->format == TF_EPT ? "ept" : "npt",
+		       (unsigned long long)w->n.accesses, (unsigned long long)w->n.done,
+		       (unsigned long long)w->n.faults, (unsigned long long)w->n.devices,
+		       (unsigned long long)w->n.nomem, (unsigned long long)w->n.deep,
+		       (unsigned long long)w->n.edits);
+		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu before), "
+		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "
+		       "%llu+%llu large, %llu extra dirty\n",
+		       (unsigned long long)n.nested_faults, (unsigned long long)n.shadow_faults,
+		       (unsigned long long)n.shadow_fills, (unsigned long long)n.prefills,
+		       (unsigned long long)n.unsyncs, (unsigned long long)n.resyncs,
+		       (unsigned long long)n.shadows_zapped,
+		       (unsigned long long)n.shadows_reclaimed, (unsigned long long)n.tracks,
+		       (unsigned long long)n.frames_backed, (unsigned long long)n.large_backed,
+		       (unsigned long long)w->n.dirty_extra);
+	}
+	fflush(stdout);
+	return w->failed ? at : conf->steps;
+}
+
+static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
+{
+	bool good = true;
+
+	for (unsigned int k = 0; k < rounds * 6; k++) {
+		struct world_conf c = {
+			.seed = first_seed + k, .steps = steps,
+			.vcpus = (unsigned int[]){1, 2, 4, 2}[k % 4],
+			.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
+						    W_SHADOW}[k % 6],
+			.levels = k % 5 == 4 ? 5 : 4,
+			.format = k % 7 == 3 ? TF_EPT : TF_NPT,
+			.check_every = 16,
+		};
+		if (run(&c, false) != c.steps)
+			good = false;
+	}
+	return good;
+}
+
+static void usage(const char *me)
+{
+	fprintf(stderr,
+		"usage: %s [--seed N] [--steps N] [--vcpus 1..4] [--mode nested|shadow|mixed]\n"
+		"       [--levels 4|5] [--format npt|ept] [--check N] [--shadow-pages N] [--no-fail]\n"
+		"       [--trace FROM_STEP] [--replay] [--rounds N]\n",
+		me);
+	exit(64);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"seed", required_argument, NULL, 's'},   {"steps", required_argument, NULL, 'n'},
+		{"vcpus", required_argument, NULL, 'v'},  {"mode", required_argument, NULL, 'm'},
+		{"levels", required_argument, NULL, 'l'}, {"format", required_argument, NULL, 'f'},
+		{"check", required_argument, NULL, 'c'},  {"shadow-pages", required_argument, NULL, 'p'},
+		{"no-fail", no_argument, NULL, 'x'},      {"trace", required_argument, NULL, 't'},
+		{"replay", no_argument, NULL, 'r'},       {"rounds", required_argument, NULL, 'k'},
+		{NULL, 0, NULL, 0},
+	};
+	struct world_conf c = {.steps = 4000, .vcpus = 2, .mode = W_MIXED, .levels = 4,
+			       .check_every = 1, .trace_from = ~UINT64_C(0)};
+	bool seeded = false, replay = false;
+	unsigned int rounds = 2;
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case 's':
+			c.seed = strtoull(optarg, NULL, 0);
+			seeded = true;
+			break;
+		case 'n':
+			c.steps = strtoull(optarg, NULL, 0);
+			break;
+		case 'v':
+			c.vcpus = (unsigned int)atoi(optarg);
+			break;
+		case 'm':
+			c.mode = !strcmp(optarg, "nested") ? W_NESTED
+				 : !strcmp(optarg, "shadow") ? W_SHADOW : W_MIXED;
+			break;
+		case 'l':
+			c.levels = (unsigned int)atoi(optarg);
+			break;
+		case 'f':
+			c.format = !strcmp(optarg, "ept") ? TF_EPT : TF_NPT;
+			break;
+		case 'c':
+			c.check_every = (unsigned int)atoi(optarg);
+			break;
+		case 'p':
+			c.shadow_pages = (unsigned int)atoi(optarg);
+			break;
+		case 'x':
+			c.no_fail = true;
+			break;
+		case 't':
+			c.trace_from = strtoull(optarg, NULL, 0);
+			break;
+		case 'r':
+			replay = true;
+			break;
+		case 'k':
+			rounds = (unsigned int)atoi(optarg);
+			break;
+		default:
+			usage(argv[0]);
+		}
+	}
+	if (c.vcpus < 1 || c.vcpus > HW_CPUS || (c.levels != 4 && c.levels != 5) || !c.check_every ||
+	    !c.steps)
+		usage(argv[0]);
+	signal(SIGABRT, on_abort);
+	if (!seeded)
+		return suite(c.steps, 1, rounds) ? 0 : 1;
+	uint64_t at = run(&c, replay);
+	if (replay && at != c.steps) {
+		/* The same seed does the same up to there: show how it came to pass. */
+		c.steps = at + 1;
+		c.trace_from = at > 12 ? at - 12 : 0;
+		run(&c, false);
+	}
+	return at == c.steps && !world.failed ? 0 : 1;
+}

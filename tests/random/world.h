@@ -1,0 +1,107 @@
+/* One random history: a VM on the engine, the model hardware that runs it, the reference MMU that
+ * judges it, and the guest operating system that the generator plays.
+ *
+ * Guest-physical memory:
+ *	   0 ..  1 MiB  slot A: frames 1..111 are for tables, the rest for data
+ *	   2 ..  6 MiB  slot B: large pages, data
+ *	   8 MiB + 256K slot D: comes and goes
+ *	   4 GiB + 256K slot C: node 1
+ * Guest-virtual, by index at the top level: 0, 1 user; 272 the direct map; 300 the self-map;
+ * 511 (5 levels: 510) shared kernel pages.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef RANDOM_WORLD_H
+#define RANDOM_WORLD_H
+
+#include <stdio.h>
+
+#include "hw.h"
+#include "refmmu.h"
+
+#define SPACES 6
+
+#define A_GFN UINT64_C(0)
+#define A_N   UINT64_C(256)
+#define B_GFN UINT64_C(512)
+#define B_N   UINT64_C(1024)
+#define C_GFN UINT64_C(0x100000)
+#define C_N   UINT64_C(64)
+#define D_GFN UINT64_C(2048)
+#define D_N   UINT64_C(64)
+
+#define FIRST_TABLE 1
+#define TABLES      111
+
+enum world_mode {
+	W_NESTED,
+	W_SHADOW,
+	W_MIXED,
+};
+
+struct world_conf {
+	uint64_t seed, steps;
+	unsigned int vcpus, levels;
+	enum world_mode mode;
+	enum tf_nested_format format;
+	unsigned int check_every; /* tf_check after every n-th step */
+	unsigned int shadow_pages; /* 0: by seed */
+	bool no_fail;             /* no failing allocations */
+	uint64_t trace_from;      /* print operations from this step on */
+	unsigned int only;        /* generator: leave out kinds of operations, by bit */
+};
+
+struct world {
+	struct world_conf conf;
+	struct rng rng;
+	struct fakehost host;
+	struct hw hw;
+	struct ref ref;
+	struct tf_vm *vm;
+	unsigned int maxphyaddr;
+	bool nxe, pcide, pke;
+
+	/* The guest OS. */
+	uint64_t root[SPACES];
+	bool table_used[TABLES + FIRST_TABLE];
+	unsigned int space[HW_CPUS]; /* which one each vCPU runs */
+	bool d_present;
+
+	/* The dirty log: one range at a time. */
+	bool dirty_on;
+	uint64_t dirty_gfn, dirty_n;
+
+	uint64_t step;
+	const char *what;   /* the operation under way */
+	bool failed;
+	char why[512];
+	struct {
+		uint64_t accesses, done, faults, devices, nomem, deep, dirty_extra, edits, probes;
+	} n;
+};
+
+bool world_init(struct world *w, const struct world_conf *c);
+void world_fini(struct world *w);
+void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void world_trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* One access by a vCPU, judged. Returns how it ended. */
+enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, enum hw_op op,
+			 uint64_t operand, uint64_t *old);
+/* The host's own write of whole words. False: no memory for it. */
+bool world_host_write(struct world *w, uint64_t gpa, const uint64_t *words, unsigned int n);
+/* All of guest memory against the reference. */
+void world_compare(struct world *w);
+void world_check(struct world *w);
+/* Set A and D where a walk of our own (tf_walk) or the engine may have. */
+void world_sync(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, bool done);
+
+/* Where things are mapped. */
+uint64_t world_top(const struct world *w, unsigned int index);
+uint64_t world_direct(const struct world *w, uint64_t gpa);
+
+/* One random operation (gen.c). */
+void gen_step(struct world *w);
+/* The tables that the guest starts with (gen.c). */
+void gen_build(struct world *w);
+
+#endif
