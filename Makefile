@@ -29,7 +29,7 @@ OBJCOPY ?= objcopy
 
 WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
 STD := -std=gnu11 -MMD -MP
-GCC_INCLUDE := $(shell $(CC) -print-file-name=include)
+GCC_INCLUDE := $(shell $(CC) -print-file-name=include 2>/dev/null)
 
 ENGINE_SRC ?= $(sort $(wildcard engine/*.c engine/*/*.c))
 HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c hv/*/*/*.c))
@@ -186,6 +186,9 @@ $(B)/guest/%.o: %.c
 
 BUILD := $(B)
 -include guest/baretest/baretest.mk
+ifeq ($(V),0)
+.SILENT: $(BARETEST_OBJ) $(BARETEST_OUT)/baretest.elf64 $(B)/baretest.elf
+endif
 
 INITRAMFS := $(B)/initramfs.cpio
 initramfs: $(INITRAMFS)

@@ -22,6 +22,7 @@
 #include "say.h"
 
 #define QEMU "qemu-system-x86_64"
+#define MIB  (UINT64_C(1) << 20)
 
 const char *machine_qemu(void)
 {
@@ -140,8 +141,10 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 		  const struct kernel *k, const struct image *initrd)
 {
 	int console[2], counters[2], errors[2], failed[2], error;
-	unsigned long long mib = o->mem >> 20;
-	unsigned long long total = (o->mem + options_overhead(o->mem)) >> 20;
+	unsigned long long mib = o->mem / MIB;
+	/* The files lie in memory twice until the guest has its copy. */
+	uint64_t files = k->file.size + (initrd ? initrd->size : 0);
+	unsigned long long total = (o->mem + options_overhead(o->mem) + files) / MIB + 1;
 	pid_t self = getpid();
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) != 0 ||

@@ -234,11 +234,11 @@ enum tf_status table_map(struct op *op, struct table *t, uint64_t at, unsigned i
 
 /* ---- unmapping and protecting ---- */
 
-/* Is nothing in this table page? Looks first near entry `i`: neighbours come and go together. */
+/* Is nothing in this table page? Looks first at entry `i` and after: neighbours come and go together. */
 static bool is_table_empty(const struct table *t, uint64_t page, unsigned int i)
 {
 	const uint64_t *p = table_page(t, page);
-	for (unsigned int k = 1; k <= FMT_ENTRIES; k++)
+	for (unsigned int k = 0; k < FMT_ENTRIES; k++)
 		if (entry_read(&p[(i + k) % FMT_ENTRIES]) & t->fmt->present)
 			return false;
 	return true;
@@ -304,10 +304,9 @@ static void clear_rights(struct op *op, struct table *t, uint64_t *entry, uint64
 		return;
 	uint64_t clear = (perm & PERM_W ? f->w : 0) | (perm & PERM_X ? f->x : 0) |
 			 (perm & PERM_U ? f->u : 0);
-	if (clear)
-		(void)entry_and(entry, ~clear);
-	if ((perm & PERM_X) && f->nx)
-		(void)entry_or(entry, f->nx);
+	uint64_t set = perm & PERM_X ? f->nx : 0;
+	while (!entry_cas(entry, &e, (e & ~clear) | set))
+		;
 	op_owe_flush(op);
 }
 

@@ -63,3 +63,5 @@ ap_cr3:
 ap_stack:
 	.quad 0
 ap_code_end:
+
+	.section .note.GNU-stack, "", @progbits

@@ -123,3 +123,5 @@ boot_pd:
 	.skip 4096 * 4
 	.skip 4096 * 4
 boot_stack_top:
+
+	.section .note.GNU-stack, "", @progbits

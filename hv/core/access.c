@@ -102,28 +102,19 @@ void vcpu_forget_insns(struct vcpu *v)
 		v->memo[i].rip = 0;
 }
 
-/* Read up to INSN_MAX bytes at a linear address, page by page; the first page must be there. */
-static size_t fetch(struct vcpu *v, uint64_t at, uint8_t *to, uint64_t *first_gpa,
-		    struct tf_outcome *out, enum tf_status *status)
+/* Read instruction bytes at a linear address as far as its page goes. Sets the page's A bit, as the
+ * CPU's own fetch would: so the next page is only read when the instruction goes on there. */
+static enum tf_status fetch_page(struct vcpu *v, uint64_t at, uint8_t *to, size_t n,
+				 uint64_t *where, struct tf_outcome *out)
 {
-	size_t got = 0;
+	struct tf_access a = {gva(at), access_flags(v, TF_FETCH)};
+	struct tf_translation tr;
+	enum tf_status s = tf_walk(v->mmu, &a, true, &tr, out);
 
-	vcpu_sync_regs(v);
-	while (got < INSN_MAX) {
-		struct tf_access a = {gva(at + got), access_flags(v, TF_FETCH)};
-		struct tf_translation tr;
-		size_t part = to_page_end(at + got, INSN_MAX - got);
-
-		*status = tf_walk(v->mmu, &a, true, &tr, out);
-		if (*status == TF_OK)
-			*status = tf_mem_read(vm.mmu, tr.gpa, to + got, part);
-		if (*status != TF_OK)
-			return got;
-		if (!got)
-			*first_gpa = tr.gpa.v;
-		got += part;
-	}
-	return got;
+	if (s != TF_OK)
+		return s;
+	*where = tr.gpa.v;
+	return tf_mem_read(vm.mmu, tr.gpa, to, n);
 }
 
 /* An instruction that was decoded before is known again by its address if its bytes are unchanged:
@@ -133,32 +124,62 @@ static bool memo_holds(struct insn_memo *m, uint64_t rip)
 {
 	uint8_t now[16];
 
-	return m->rip == rip && tf_mem_read(vm.mmu, gpa(m->gpa), now, m->insn.length) == TF_OK &&
-	       !memcmp(now, m->bytes, m->insn.length);
+	return m->rip == rip && tf_mem_read(vm.mmu, gpa(m->gpa), now, m->compare) == TF_OK &&
+	       !memcmp(now, m->bytes, m->compare);
+}
+
+/* Linux flushes its own TLB by reading CR3 and writing it right back. */
+static void find_pair(struct insn_memo *m, size_t got)
+{
+	struct insn next;
+	size_t at = m->insn.length;
+
+	if (m->insn.kind != INSN_CR_READ || m->insn.number != 3)
+		return;
+	if (insn_decode(m->bytes + at, got - at, INSN_64, &next) != INSN_OK ||
+	    next.kind != INSN_CR_WRITE || next.number != 3 || next.reg != m->insn.reg)
+		return;
+	m->pair = next.length;
+	m->compare = (uint8_t)(at + next.length);
+}
+
+unsigned int vcpu_cr3_pair(const struct insn *i)
+{
+	const char *memo = (const char *)i - offsetof(struct insn_memo, insn);
+
+	return ((const struct insn_memo *)memo)->pair;
 }
 
 const struct insn *vcpu_decode(struct vcpu *v)
 {
-	uint64_t rip = linear_rip(v->vmcb);
+	uint64_t rip = linear_rip(v->vmcb), rest_gpa;
 	struct insn_memo *m = &v->memo[(rip ^ rip >> 4) % INSN_MEMOS];
 	enum insn_mode mode = mode_of(v->vmcb);
+	size_t got = to_page_end(rip, INSN_MAX);
+	enum insn_status decoded = INSN_SHORT;
 	struct tf_outcome out;
 	enum tf_status status;
-	enum insn_status decoded;
-	size_t got;
 
 	if (mode == INSN_64 && memo_holds(m, rip))
 		return &m->insn;
 	m->rip = 0;
-	got = fetch(v, rip, m->bytes, &m->gpa, &out, &status);
-	decoded = insn_decode(m->bytes, got, mode, &m->insn);
-	if (decoded == INSN_OK) {
-		/* Only what lies in one page can be checked by one read. */
-		if (mode == INSN_64 && (rip & TF_PAGE_MASK) + m->insn.length <= TF_PAGE_SIZE)
-			m->rip = rip;
-		return &m->insn;
+	m->pair = 0;
+	vcpu_sync_regs(v);
+	status = fetch_page(v, rip, m->bytes, got, &m->gpa, &out);
+	if (status == TF_OK)
+		decoded = insn_decode(m->bytes, got, mode, &m->insn);
+	if (status == TF_OK && decoded == INSN_SHORT && got < INSN_MAX) {
+		status = fetch_page(v, rip + got, m->bytes + got, INSN_MAX - got, &rest_gpa, &out);
+		if (status == TF_OK)
+			decoded = insn_decode(m->bytes, INSN_MAX, mode, &m->insn);
+	} else if (decoded == INSN_OK && mode == INSN_64) {
+		m->rip = rip; /* in one page: one read can check it */
+		m->compare = m->insn.length;
+		find_pair(m, got);
 	}
-	if (decoded == INSN_SHORT && status == TF_E_FAULT)
+	if (decoded == INSN_OK)
+		return &m->insn;
+	if (status == TF_E_FAULT)
 		vcpu_inject_pf(v, out.pfec, out.cr2.v);
 	else
 		vcpu_inject(v, EXC_UD, 0);

@@ -68,13 +68,13 @@ void hv_main(const struct multiboot_info *mbi, uint32_t magic)
 	console_init();
 	trap_init();
 	trap_load();
+	acpi_read(); /* first: an error can then power off */
 	multiboot_read(mbi, magic);
 	cmdline_parse(boot_info.cmdline);
 	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
 	vm.mem = cmdline.mem;
 	vm.host = &hv_host;
 	svm_check();
-	acpi_read();
 	pages_init();
 	identity_init();
 	pages_init_high();

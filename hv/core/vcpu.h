@@ -108,6 +108,8 @@ struct insn_memo {
 	uint64_t gpa;
 	uint8_t bytes[16];
 	struct insn insn;
+	uint8_t compare; /* how many of the bytes must be unchanged */
+	uint8_t pair;    /* length of the "mov reg, %cr3" that follows a "mov %cr3, reg"; 0: none */
 };
 
 #define INSN_MEMOS 4u
@@ -222,6 +224,9 @@ enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, siz
 /* Decode the instruction at the guest's RIP. NULL: it could not be fetched (the fault is queued) or
  * is unknown (#UD is queued). The result is valid until the next call. */
 const struct insn *vcpu_decode(struct vcpu *v);
+/* For a "mov %cr3, reg" from vcpu_decode(): the length of the "mov reg, %cr3" right after it; 0: something
+ * else follows. */
+unsigned int vcpu_cr3_pair(const struct insn *i);
 /* Forget what vcpu_decode() remembers (the guest changed its mappings of code). */
 void vcpu_forget_insns(struct vcpu *v);
 void vcpu_insn_state(struct vcpu *v, struct insn_state *s, uint64_t seg_base[6]);

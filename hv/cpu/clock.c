@@ -38,14 +38,17 @@ static void measure(struct round *r)
 	start = x86_rdtsc();
 	apic_timer_start_max();
 	r->gap = x86_rdtsc() - before;
+	/* The end lies between the last read that was started in time and the first that says
+	 * "over". */
 	last = start;
 	for (;;) {
+		uint64_t asked = x86_rdtsc();
 		bool over = x86_inb(0x61) & 0x20;
 
 		now = x86_rdtsc();
 		if (over)
 			break;
-		last = now;
+		last = asked;
 	}
 	r->timer = apic_timer_elapsed();
 	if (x86_rdtsc() - last > r->gap)

@@ -141,3 +141,5 @@ safe_xsetbv:
 safe_failed:
 	mov $-1, %eax
 	ret
+
+	.section .note.GNU-stack, "", @progbits

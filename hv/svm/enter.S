@@ -60,3 +60,5 @@ svm_enter:
 	pop %rbp
 	pop %rbx
 	ret
+
+	.section .note.GNU-stack, "", @progbits

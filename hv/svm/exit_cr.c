@@ -200,7 +200,7 @@ void exit_cr0(struct vcpu *v)
 void exit_cr3_read(struct vcpu *v)
 {
 	const struct insn *i;
-	unsigned int reg, length;
+	unsigned int reg, length, pair;
 	uint64_t cr3 = tf_vcpu_regs(v->mmu)->cr3;
 
 	v->kind = KIND_CR3_READ;
@@ -214,6 +214,11 @@ void exit_cr3_read(struct vcpu *v)
 	reg = i->reg;
 	length = i->length;
 	v->gpr[reg] = svm_is_long(v->vmcb) ? cr3 : (uint32_t)cr3;
+	pair = vcpu_cr3_pair(i);
+	if (pair && !(v->vmcb->save.rflags & RFLAGS_TF) && cr3_write(v, cr3)) {
+		v->kind = KIND_CR3_WRITE;
+		length += pair;
+	}
 	vcpu_skip(v, length);
 }
 

@@ -35,9 +35,8 @@ static uint64_t user_va(struct world *w)
 {
 	uint64_t va = world_top(w, (unsigned int)below(w, 2));
 
-	if (w->conf.levels == 5)
-		va |= level_bits(3, below(w, 2));
-	return va | level_bits(2, below(w, 2)) | level_bits(1, below(w, 3)) |
+	va |= level_bits(w->conf.levels - 2, below(w, 2));
+	return va | level_bits(1, below(w, 2)) |
 	       level_bits(0, below(w, 8)) | 8 * below(w, WORDS);
 }
 
@@ -68,7 +67,7 @@ static uint64_t some_va(struct world *w)
 	case 2:
 		return kernel_va(w);
 	case 3:
-		return world_direct(w, (below(w, 128) + 128) << 12 | 8 * below(w, WORDS));
+		return world_direct(w, (DATA_GFN + below(w, 64)) << 12 | 8 * below(w, WORDS));
 	case 4:
 		return world_direct(w, (B_GFN + below(w, B_N)) << 12 | 8 * below(w, WORDS));
 	case 5:
@@ -100,7 +99,7 @@ static uint64_t some_frame(struct world *w)
 	case 8:
 		return B_GFN + below(w, 64);
 	default:
-		return 128 + below(w, 32);
+		return DATA_GFN + below(w, 32);
 	}
 }
 
@@ -182,6 +181,7 @@ static uint64_t new_table(struct world *w, unsigned int cpu)
 		w->table_used[f] = true;
 		return f << 12;
 	}
+	w->pressure = true;
 	return 0;
 }
 
@@ -301,6 +301,53 @@ static void flush(struct world *w, unsigned int cpu, uint64_t va)
 
 /* ---- operations ---- */
 
+/* The guest's page-fault handler: map something, perhaps flush, and try again. */
+static void mend(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags)
+{
+	bool user = va < world_top(w, 2), kernel = va >= world_top(w, KERNEL_TOP(w));
+
+	if (!user && !kernel)
+		return;
+	uint64_t root = w->root[w->space[cpu]];
+	for (unsigned int k = w->conf.levels - 1; k > 0; k--) {
+		/* Tables that were corrupted are given up. */
+		uint64_t at = entry_of(w, root, va, k);
+		uint64_t e = at ? ref_word(&w->ref, at) : 0;
+		struct oentry d = oracle_entry(&w->ref.cpu[cpu].r, w->maxphyaddr, k, e);
+		if (at && e &&
+		    (d.kind != O_TABLE || !d.w || (user && !d.u) || d.nx ||
+		     d.addr >> 12 >= FIRST_TABLE + TABLES))
+			set_entry(w, cpu, at, 0);
+		if (w->failed)
+			return;
+	}
+	uint64_t at = make_entry(w, cpu, root, va, 0);
+	if (!at || w->failed)
+		return;
+	uint64_t old = ref_word(&w->ref, at);
+	uint64_t e = (old & X_P) && !one_in(w, 2) ? old & (X_ADDR | 0xf7f) : some_frame(w) << 12;
+	e |= X_P | (one_in(w, 2) ? X_A : 0) | (one_in(w, 2) ? X_A | X_D : 0);
+	if ((flags & TF_WRITE) || one_in(w, 2))
+		e |= X_W;
+	if (kernel)
+		e = (e & ~X_U) | (one_in(w, 2) ? X_G : 0);
+	else
+		e |= X_U;
+	if (!set_entry(w, cpu, at, e) || w->failed)
+		return;
+	/* A kernel maps the pages around it as well. */
+	for (unsigned int k = 0; k < 4 && one_in(w, 3) && !w->failed; k++) {
+		uint64_t next = (at & ~UINT64_C(63)) | 8 * below(w, 8);
+		if (!(ref_word(&w->ref, next) & X_P))
+			set_entry(w, cpu, next, e ^ below(w, 16) << 12);
+	}
+	if (one_in(w, 3) && !w->failed)
+		flush(w, cpu, va);
+	if (!w->failed)
+		world_access(w, cpu, va, flags, flags & TF_WRITE ? HW_WRITE : HW_READ,
+			     rng_next(&w->rng), NULL);
+}
+
 static void op_access(struct world *w, unsigned int cpu)
 {
 	uint64_t va = some_va(w);
@@ -325,7 +372,9 @@ static void op_access(struct world *w, unsigned int cpu)
 	uint64_t val = one_in(w, 2) ? rng_next(&w->rng) : some_leaf(w, 0);
 	unsigned int times = 1 + (one_in(w, 4) ? (unsigned int)below(w, 3) : 0);
 	for (unsigned int k = 0; k < times && !w->failed; k++)
-		world_access(w, cpu, va ^ (8 * k), flags, op, val + k, NULL);
+		if (world_access(w, cpu, va ^ (8 * k), flags, op, val + k, NULL) == HW_FAULT &&
+		    !one_in(w, 4) && !w->failed)
+			mend(w, cpu, va ^ (8 * k), flags);
 }
 
 static void op_edit_leaf(struct world *w, unsigned int cpu)
@@ -497,7 +546,8 @@ static void op_exit(struct world *w, unsigned int cpu)
 	for (unsigned int top = 0; top < 2; top++)
 		for (unsigned int k = 0; k < 4; k++)
 			for (unsigned int level = 1; level < w->conf.levels; level++) {
-				uint64_t va = world_top(w, top) | level_bits(2, k & 1) |
+				uint64_t va = world_top(w, top) |
+					      level_bits(w->conf.levels - 2, k & 1) |
 					      level_bits(1, k >> 1);
 				uint64_t at = entry_of(w, w->root[dead], va, level);
 				uint64_t e = at ? ref_word(&w->ref, at) : 0;
@@ -590,6 +640,7 @@ static void op_walk(struct world *w, unsigned int cpu)
 	enum tf_status s = tf_walk(c->v, &a, set, &t, &o);
 	if (s == TF_E_NOMEM)
 		return;
+	world_trace_path(w, cpu, va);
 	world_sync(w, cpu, va, a.flags, ok && set);
 	if (ok && (s != TF_OK || t.gpa.v != at))
 		world_fail(w, "tf_walk %#llx flags %#x: %s, GPA %#llx, must be %#llx",
@@ -708,20 +759,20 @@ static void op_discard(struct world *w)
 	switch (below(w, 4)) {
 	case 0:
 		first = B_GFN + below(w, 64);
-		n = 1 + below(w, 4);
+		n = w->conf.lax & 8 ? 1 : 1 + below(w, 4);
 		break;
 	case 1:
 		first = C_GFN + below(w, C_N - 8);
 		n = 1 + below(w, 8);
 		break;
 	case 2:
-		if (!one_in(w, 8))
+		if (!one_in(w, 8) || (w->conf.lax & 8))
 			return;
 		first = B_GFN + (one_in(w, 2) ? 512 : 0);
 		n = 512;
 		break;
 	default:
-		first = 128 + below(w, 64);
+		first = DATA_GFN + below(w, 64);
 		n = 1 + below(w, 3);
 		break;
 	}
@@ -771,7 +822,7 @@ static void op_host_write(struct world *w, unsigned int cpu)
 	if (one_in(w, 2))
 		at = entry_of(w, some_root(w, cpu), user_va(w), 0);
 	if (!at)
-		at = (128 + below(w, 64)) << 12 | 8 * below(w, WORDS);
+		at = (DATA_GFN + below(w, 64)) << 12 | 8 * below(w, WORDS);
 	world_host_write(w, at, &e, 1);
 }
 
@@ -793,7 +844,13 @@ void gen_step(struct world *w)
 		if (hw_write_cr0(c, cr0))
 			ref_write_cr0(&w->ref, cpu, cr0);
 	}
-	switch (below(w, 64)) {
+	unsigned int what = (unsigned int)below(w, 64);
+	if (w->pressure && one_in(w, 2)) {
+		w->pressure = false;
+		op_exit(w, cpu);
+		what = 54; /* and go elsewhere */
+	}
+	switch (what) {
 	case 0 ... 27:
 		op_access(w, cpu);
 		break;
@@ -898,7 +955,7 @@ void gen_build(struct world *w)
 	for (uint64_t f = D_GFN; f < D_GFN + D_N; f++)
 		built(w, kroot, world_direct(w, f << 12), 0, f << 12 | kernel);
 	for (unsigned int k = 0; k < 12; k++)
-		built(w, kroot, kernel_va(w), 0, (128 + below(w, 32)) << 12 | kernel);
+		built(w, kroot, kernel_va(w), 0, (DATA_GFN + below(w, 32)) << 12 | kernel);
 	for (unsigned int s = 1; s < SPACES; s++)
 		w->root[s] = built_table(w);
 	for (unsigned int s = 0; s < SPACES; s++) {

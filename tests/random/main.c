@@ -133,6 +133,7 @@ int main(int argc, char **argv)
 		{"vcpus", required_argument, NULL, 'v'},  {"mode", required_argument, NULL, 'm'},
 		{"levels", required_argument, NULL, 'l'}, {"format", required_argument, NULL, 'f'},
 		{"check", required_argument, NULL, 'c'},  {"shadow-pages", required_argument, NULL, 'p'},
+		{"lax", required_argument, NULL, 'z'},
 		{"no-fail", no_argument, NULL, 'x'},      {"trace", required_argument, NULL, 't'},
 		{"replay", no_argument, NULL, 'r'},       {"rounds", required_argument, NULL, 'k'},
 		{NULL, 0, NULL, 0},
@@ -170,6 +171,9 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			c.shadow_pages = (unsigned int)atoi(optarg);
+			break;
+		case 'z':
+			c.lax = (unsigned int)atoi(optarg);
 			break;
 		case 'x':
 			c.no_fail = true;

@@ -2,7 +2,7 @@
  * judges it, and the guest operating system that the generator plays.
  *
  * Guest-physical memory:
- *	   0 ..  1 MiB  slot A: frames 1..111 are for tables, the rest for data
+ *	   0 ..  1 MiB  slot A: frames 1..159 are for tables, the rest for data
  *	   2 ..  6 MiB  slot B: large pages, data
  *	   8 MiB + 256K slot D: comes and goes
  *	   4 GiB + 256K slot C: node 1
@@ -18,7 +18,7 @@
 #include "hw.h"
 #include "refmmu.h"
 
-#define SPACES 6
+#define SPACES 5
 
 #define A_GFN UINT64_C(0)
 #define A_N   UINT64_C(256)
@@ -30,7 +30,8 @@
 #define D_N   UINT64_C(64)
 
 #define FIRST_TABLE 1
-#define TABLES      111
+#define TABLES      159
+#define DATA_GFN    176 /* and 64 more: small data pages */
 
 enum world_mode {
 	W_NESTED,
@@ -47,7 +48,7 @@ struct world_conf {
 	unsigned int shadow_pages; /* 0: by seed */
 	bool no_fail;             /* no failing allocations */
 	uint64_t trace_from;      /* print operations from this step on */
-	unsigned int only;        /* generator: leave out kinds of operations, by bit */
+	unsigned int lax;         /* rules not judged, by bit: while the engine is being mended */
 };
 
 struct world {
@@ -65,6 +66,7 @@ struct world {
 	bool table_used[TABLES + FIRST_TABLE];
 	unsigned int space[HW_CPUS]; /* which one each vCPU runs */
 	bool d_present;
+	bool pressure; /* tables ran out: a space must die */
 
 	/* The dirty log: one range at a time. */
 	bool dirty_on;
@@ -83,6 +85,8 @@ bool world_init(struct world *w, const struct world_conf *c);
 void world_fini(struct world *w);
 void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void world_trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Print the entries that memory has for an address now. */
+void world_trace_path(struct world *w, unsigned int cpu, uint64_t va);
 
 /* One access by a vCPU, judged. Returns how it ended. */
 enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, enum hw_op op,

@@ -237,6 +237,7 @@ static bool enter(struct hw_cpu *c)
 				check_no_stale(c);
 		} else if (l.flush) {
 			/* The load's word counts though we ask again. */
+			c->load = l;
 			drop_all(c);
 		}
 		pthread_mutex_unlock(&c->guest);

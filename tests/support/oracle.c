@@ -119,7 +119,9 @@ struct oentry oracle_entry(const struct tf_regs *r, unsigned int maxphyaddr, uns
 	bool leaf = level == 0;
 	if (level == 1 || (level == 2 && levels >= 4))
 		leaf = raw & X_PS;
-	else if (level >= 2)
+	else if (level >= 3)
+		reserved |= X_PS | X_G; /* bit 8: AMD's rule */
+	else if (level == 2)
 		reserved |= X_PS;
 	e.shift = 12 + 9 * level;
 	if (leaf && level)

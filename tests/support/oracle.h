@@ -2,7 +2,7 @@
  *
  * Written from the Intel SDM vol. 3, 4.4 to 4.7 and the AMD APM vol. 2, 5.3 to 5.6, and not from the
  * engine: the tests' model CPU, the reference MMU and the access matrix all judge by it.
- * Where the two vendors differ (bit 8 of upper entries) it takes neither side: tests avoid it.
+ * Where the two vendors differ (bit 8 of a PML4E or PML5E is reserved) it is AMD's.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SUPPORT_ORACLE_H

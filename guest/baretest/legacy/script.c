@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "script.h"
 
-/* Two of 64 bits' pointers are in struct script for 64-bit code: read them as 32-bit here. */
 struct guard32 {
 	uint32_t esp, eip; /* layout known to guarded32 */
 	uint32_t vec, err, cr2;
