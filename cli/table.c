@@ -160,6 +160,53 @@ static void times(const struct table *t)
 	row(t, "all, with firmware and QEMU", NULL, "wall_seconds", "%.2f");
 }
 
+/* Exits between the marks around the part that is number I in the order of the run: parts write a byte
+ * in 0x10..0x8f before and that plus 0x80 after. -1: not marked. */
+static json_int_t part_exits(const json_t *run, size_t i)
+{
+	const json_t *m;
+	json_int_t begin = -1, byte, at;
+	int open = 0;
+	size_t k;
+
+	json_array_foreach(json_object_get(run, "marks"), k, m) {
+		byte = json_integer_value(json_object_get(m, "mark"));
+		at = json_integer_value(json_object_get(m, "exits_total"));
+		if (byte >= 0x10 && byte < 0x90) {
+			open = (int)byte;
+			begin = at;
+		} else if (open && byte == open + 0x80) {
+			open = 0;
+			if (i-- == 0)
+				return at - begin;
+		}
+	}
+	return -1;
+}
+
+static void part_rates(const struct table *t)
+{
+	const json_t *w;
+	size_t i;
+
+	if (part_exits(t->run[0], 0) < 0)
+		return;
+	heading("exits for one operation of each part, all CPUs");
+	json_array_foreach(json_object_get(t->run[0], "work"), i, w) {
+		printf("  %-*s", NAME_WIDTH - 2, json_string_value(json_object_get(w, "work")));
+		for (int r = 0; r < t->runs; r++) {
+			const json_t *told = json_array_get(json_object_get(t->run[r], "work"), i);
+			double count = json_number_value(json_object_get(told, "count"));
+			json_int_t n = part_exits(t->run[r], i);
+			char text[32];
+
+			snprintf(text, sizeof(text), "%.4g", (double)n / count);
+			cell(n >= 0 && count > 0 ? text : "-");
+		}
+		putchar('\n');
+	}
+}
+
 static json_int_t exits_sum(const json_t *run)
 {
 	json_t *exits = json_object_get(run, "exits");
@@ -251,6 +298,7 @@ int command_table(int argc, char **argv)
 	head(&t);
 	times(&t);
 	exits(&t);
+	part_rates(&t);
 	tables(&t);
 	return 0;
 }

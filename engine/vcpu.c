@@ -58,6 +58,12 @@ static void flush_at_load(struct tf_vcpu *v, bool global)
 		v->resync_global = true;
 }
 
+static bool has_globals(const struct tf_vcpu *v)
+{
+	const uint64_t cr4_pge = UINT64_C(1) << 7;
+	return v->cpu.r.cr4 & cr4_pge;
+}
+
 static void count_full_flush(struct tf_vcpu *v)
 {
 	__atomic_fetch_add(&v->group->n.full_flushes, 1, __ATOMIC_RELAXED);
@@ -147,7 +153,7 @@ void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
 		val &= ~(UINT64_C(1) << 63);
 	v->cpu.r.cr3 = val;
 	__atomic_fetch_add(&v->group->n.cr3_writes, 1, __ATOMIC_RELAXED);
-	flush_at_load(v, false);
+	flush_at_load(v, !has_globals(v));
 }
 
 void tf_write_cr4(struct tf_vcpu *v, uint64_t val)
@@ -189,9 +195,9 @@ void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
 	if (type == 0 && pcid == current)
 		shadow_flush_address(v, at);
 	else if (type == 1 && pcid == current)
-		flush_at_load(v, false);
+		flush_at_load(v, !has_globals(v));
 	else if (type >= 2)
-		flush_at_load(v, type == 2);
+		flush_at_load(v, type == 2 || !has_globals(v));
 }
 
 void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out)

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 
 #define SHADOW_LIMIT_DEFAULT 8192u
-#define SHADOW_LIMIT_MIN     64u
+#define SHADOW_LIMIT_MIN     16u /* and one for each root */
 #define SHADOW_LIMIT_MAX     (1u << 22)
 
 _Static_assert(sizeof(struct tf_vm) <= TF_PAGE_SIZE, "a VM lives in one page");
@@ -59,8 +59,8 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	vm->conf = *c;
 	vm->self = a;
 	uint32_t limit = c->shadow_pages ? c->shadow_pages : SHADOW_LIMIT_DEFAULT;
-	if (limit < SHADOW_LIMIT_MIN)
-		limit = SHADOW_LIMIT_MIN;
+	if (limit < SHADOW_LIMIT_MIN + c->vcpus)
+		limit = SHADOW_LIMIT_MIN + c->vcpus;
 	struct op op;
 	vm_op_begin(&op, vm);
 	if (h->page_alloc(h, 0, TF_ORDER_4K, &vm->vcpu_page) != TF_OK)

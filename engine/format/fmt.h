@@ -39,17 +39,17 @@ struct fmt {
 	uint8_t index_bits;   /* of an address, for each level */
 	uint8_t address_bits; /* that the tables translate */
 	uint8_t entry_bytes;
-	uint8_t leaves;       /* bit l: a leaf may be at level l */
-	bool writable;        /* we build such tables; the others are only read */
-	bool pse36;           /* leaf bits 20:13 at level 1 are address bits 39:32 */
-	uint64_t present;     /* any of these: not EMPTY */
-	uint64_t large;       /* tells a LEAF above level 0 from a TABLE */
-	uint64_t addr;        /* address bits of a table entry and of a 4 KiB leaf */
-	uint64_t r, w, x, u;  /* set: allowed; 0: no such bit */
-	uint64_t nx;          /* set: not executable */
-	uint64_t a, d;        /* accessed, dirty */
-	uint64_t table_bits;  /* of every table entry: all permissive */
-	uint64_t leaf_bits;   /* of every leaf: memory type and the like */
+	uint8_t leaves;	     /* bit l: a leaf may be at level l */
+	bool writable;	     /* we build such tables; the others are only read */
+	bool pse36;	     /* leaf bits 20:13 at level 1 are address bits 39:32 */
+	uint64_t present;    /* any of these: not EMPTY */
+	uint64_t large;	     /* tells a LEAF above level 0 from a TABLE */
+	uint64_t addr;	     /* address bits of a table entry and of a 4 KiB leaf */
+	uint64_t r, w, x, u; /* set: allowed; 0: no such bit */
+	uint64_t nx;	     /* set: not executable */
+	uint64_t a, d;	     /* accessed, dirty */
+	uint64_t table_bits; /* of every table entry: all permissive */
+	uint64_t leaf_bits;  /* of every leaf: memory type and the like */
 };
 
 /* log2 of the bytes that one entry of a level maps. */
@@ -125,8 +125,8 @@ static inline uint64_t fmt_make_leaf(const struct fmt *f, unsigned int level, ui
 /* What an entry that is not EMPTY allows, with PERM_A and PERM_D. */
 static inline unsigned int fmt_perm(const struct fmt *f, uint64_t e)
 {
-	return (e & f->r ? PERM_R : 0) | (e & f->w ? PERM_W : 0) |
-	       (f->nx ? (e & f->nx ? 0 : PERM_X) : e & f->x ? PERM_X : 0) |
+	bool x = f->nx ? !(e & f->nx) : (e & f->x) != 0;
+	return (e & f->r ? PERM_R : 0) | (e & f->w ? PERM_W : 0) | (x ? PERM_X : 0) |
 	       (e & f->u ? PERM_U : 0) | (e & f->a ? PERM_A : 0) | (e & f->d ? PERM_D : 0);
 }
 

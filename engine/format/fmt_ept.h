@@ -1,7 +1,7 @@
 /* Intel's nested tables (EPT), 4 levels, write-back.
  *
- * Intel SDM vol. 3, 29.3.2: an entry is present when any of its R, W, X bits is set. Accessed and dirty are
- * kept when the EPTP enables them (29.3.5); else the CPU ignores bits 8 and 9.
+ * Intel SDM vol. 3, 29.3.2: an entry is present when any of its R, W, X bits is set. Accessed and
+ * dirty are kept when the EPTP enables them (29.3.5); else the CPU ignores bits 8 and 9.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef FORMAT_FMT_EPT_H
@@ -9,13 +9,13 @@
 
 #include "format/fmt.h"
 
-#define EPT_R    (UINT64_C(1) << 0)
-#define EPT_W    (UINT64_C(1) << 1)
-#define EPT_X    (UINT64_C(1) << 2)
-#define EPT_WB   (UINT64_C(6) << 3) /* memory type of a leaf; reserved in a table entry */
-#define EPT_PS   (UINT64_C(1) << 7)
-#define EPT_A    (UINT64_C(1) << 8)
-#define EPT_D    (UINT64_C(1) << 9)
+#define EPT_R	 (UINT64_C(1) << 0)
+#define EPT_W	 (UINT64_C(1) << 1)
+#define EPT_X	 (UINT64_C(1) << 2)
+#define EPT_WB	 (UINT64_C(6) << 3) /* memory type of a leaf; reserved in a table entry */
+#define EPT_PS	 (UINT64_C(1) << 7)
+#define EPT_A	 (UINT64_C(1) << 8)
+#define EPT_D	 (UINT64_C(1) << 9)
 #define EPT_ADDR UINT64_C(0x000ffffffffff000)
 
 static const struct fmt fmt_ept = {

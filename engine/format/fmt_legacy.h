@@ -1,7 +1,7 @@
 /* The guest's tables outside long mode: 32-bit, with and without 4 MiB pages, and PAE. Read only.
  *
- * AMD APM vol. 2, 5.2; Intel SDM vol. 3, 4.3 and 4.4. 4 MiB pages reach 40 physical bits (AMD's PSE-36).
- * A PAE root has 4 entries without rights of their own.
+ * AMD APM vol. 2, 5.2; Intel SDM vol. 3, 4.3 and 4.4. 4 MiB pages reach 40 physical bits (AMD's
+ * PSE-36). A PAE root has 4 entries without rights of their own.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef FORMAT_FMT_LEGACY_H

@@ -1,7 +1,7 @@
 /* AMD's nested tables: x86-64 tables whose every access counts as a user's.
  *
- * AMD APM vol. 2, 15.25.5 and 15.25.6: without the U bit every access faults. nCR3 walks with the host's
- * EFER.NXE and CR4, which the hypervisor sets.
+ * AMD APM vol. 2, 15.25.5 and 15.25.6: without the U bit every access faults. nCR3 walks with the
+ * host's EFER.NXE and CR4, which the hypervisor sets.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef FORMAT_FMT_NPT_H

@@ -1,6 +1,7 @@
 /* x86-64's own tables with 4 and 5 levels: shadow tables and the guest's in long mode.
  *
- * AMD APM vol. 2, 5.3 and 5.4; Intel SDM vol. 3, 4.5. The PAT bits stay 0 in what we build: write-back.
+ * AMD APM vol. 2, 5.3 and 5.4; Intel SDM vol. 3, 4.5. What we build has PAT bits of 0:
+ * write-back.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef FORMAT_FMT_X86_H
@@ -8,16 +9,16 @@
 
 #include "format/fmt.h"
 
-#define X86_P          (UINT64_C(1) << 0)
-#define X86_W          (UINT64_C(1) << 1)
-#define X86_U          (UINT64_C(1) << 2)
-#define X86_A          (UINT64_C(1) << 5)
-#define X86_D          (UINT64_C(1) << 6)
-#define X86_PS         (UINT64_C(1) << 7)
-#define X86_G          (UINT64_C(1) << 8)
+#define X86_P	       (UINT64_C(1) << 0)
+#define X86_W	       (UINT64_C(1) << 1)
+#define X86_U	       (UINT64_C(1) << 2)
+#define X86_A	       (UINT64_C(1) << 5)
+#define X86_D	       (UINT64_C(1) << 6)
+#define X86_PS	       (UINT64_C(1) << 7)
+#define X86_G	       (UINT64_C(1) << 8)
 #define X86_ADDR       UINT64_C(0x000ffffffffff000)
 #define X86_PKEY_SHIFT 59
-#define X86_NX         (UINT64_C(1) << 63)
+#define X86_NX	       (UINT64_C(1) << 63)
 
 #define FMT_X86_COMMON                                                                             \
 	.index_bits = 9, .entry_bytes = 8, .leaves = 7, .writable = true, .present = X86_P,        \

@@ -64,6 +64,7 @@ struct tf_vcpu {
 	bool flush;			/* its translations must go before it enters */
 	bool resync;	    /* the root must be found again and what is unsync under it re-read */
 	bool resync_global; /* globals too */
+	uint32_t global_epoch; /* of its last flush that covered globals */
 	hpa_t self;
 };
 

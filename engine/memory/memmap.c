@@ -200,7 +200,8 @@ static void frame_set(struct memmap *m, struct block *b, gfn_t f, hpa_t a)
 {
 	struct frame *fr = block_frame(b, f);
 	uint64_t keep = fr->word & FRAME_LOG;
-	__atomic_store_n(&fr->word, a.v | FRAME_BACKED | keep, __ATOMIC_RELEASE);
+	__atomic_store_n(&fr->word, a.v | FRAME_BACKED | (b->large.v ? FRAME_PIECE : 0) | keep,
+			 __ATOMIC_RELEASE);
 	__atomic_store_n(&b->live, b->live + 1, __ATOMIC_RELEASE);
 	m->frames_backed++;
 }
@@ -268,14 +269,13 @@ uint64_t memmap_take(struct memmap *m, gfn_t f)
 void memmap_release(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 {
 	struct block *b = memmap_block(m, f);
-	if (!b->large.v) {
+	if (!(old_word & FRAME_PIECE)) {
 		op_owe_page(op, word_hpa(old_word), TF_ORDER_4K);
-	} else {
-		/* A page of a 2 MiB unit: the unit goes back when its last page does. */
-		op_owe_flush(op);
-		if (b->live == 0) {
-			op_owe_page(op, b->large, TF_ORDER_2M);
-			b->large = hpa(0);
-		}
+		return;
+	}
+	op_owe_flush(op);
+	if (b->live == 0 && b->large.v) {
+		op_owe_page(op, b->large, TF_ORDER_2M);
+		b->large = hpa(0);
 	}
 }

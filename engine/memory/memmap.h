@@ -30,6 +30,7 @@
 #define FRAME_LOG      (UINT64_C(1) << 2) /* in a dirty-logged range */
 #define FRAME_DIRTY    (UINT64_C(1) << 3) /* written in this round of the log */
 #define FRAME_ACCESSED (UINT64_C(1) << 4) /* an accessed bit saved from an entry that went away */
+#define FRAME_PIECE    (UINT64_C(1) << 5) /* of a 2 MiB page that goes back as a whole */
 #define FRAME_ADDR     UINT64_C(0x000ffffffffff000)
 
 struct frame {

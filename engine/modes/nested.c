@@ -115,12 +115,12 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 	uint64_t *e = leaf_of(g, f, &level);
 	if (!e)
 		return;
-	mode_nested_age(op, vm, g, f);
 	/* A large leaf goes whole: its other frames come back by faults, and nothing is allocated.
 	 */
 	uint64_t bytes = (uint64_t)TF_PAGE_SIZE << (9 * level);
 	uint64_t start = (f.v << TF_PAGE_SHIFT) & ~(bytes - 1);
-	enum tf_status s = table_unmap(op, &g->nested, start, start + bytes, NULL);
+	struct age_sink old = {.sink.leaf = age_leaf, .vm = vm};
+	enum tf_status s = table_unmap(op, &g->nested, start, start + bytes, &old.sink);
 	TF_ASSERT(vm->h, s == TF_OK);
 }
 

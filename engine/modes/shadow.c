@@ -29,8 +29,11 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 	group_mem_init(&gm, vm);
 	if (!v->root) /* taken away meanwhile, or CR3 names no memory: the next load finds out */
 		return walk_gva(&gm.m, &v->cpu, a, false, w) ? DONE : FAULTS;
-	if (!walk_gva(&gm.m, &v->cpu, a, false, w))
+	if (!walk_gva(&gm.m, &v->cpu, a, false, w)) {
+		if (!(a->flags & TF_ABSENT))
+			shadow_drop_stale(vm, g, v->root, a->at);
 		return FAULTS;
+	}
 	gfn_t f = gpa_to_gfn(w->gpa);
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
@@ -41,6 +44,8 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 		if (!memmap_frame(&vm->map, base))
 			return AGAIN_DESCRIBE;
 	}
+	if (shadow_reserve(op, vm, g) != TF_OK)
+		return NO_MEMORY;
 	if (needs_ad(w, write) && !walk_gva(&gm.m, &v->cpu, a, true, w))
 		return FAULTS;
 	if (gpa_to_gfn(w->gpa).v != f.v)
@@ -52,11 +57,20 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 		if ((word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 			entry_or(&fr->word, FRAME_DIRTY);
 	}
-	if (!v->root)
-		return DONE;
 	if (shadow_fill(op, v, w, a->at, write) != TF_OK)
 		return NO_MEMORY;
 	return DONE;
+}
+
+/* An access that ends at a device sets A and D as any other. */
+static void set_ad(struct op *op, struct tf_vcpu *v, const struct tf_access *a)
+{
+	struct group_mem gm;
+	struct walk w;
+	group_mem_init(&gm, v->vm);
+	lock_take(op, &group_of(v)->lock);
+	(void)!walk_gva(&gm.m, &v->cpu, a, true, &w);
+	lock_drop(op, &group_of(v)->lock);
 }
 
 /* Make the descriptor of the first frame of a 1 GiB guest page. */
@@ -93,6 +107,7 @@ void shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcom
 			break;
 		}
 		if (s == TF_E_NOENT) {
+			set_ad(&op, v, a);
 			*out = (struct tf_outcome){.end = TF_DEVICE, .gpa = w.gpa};
 			__atomic_fetch_add(&vm->device_faults, 1, __ATOMIC_RELAXED);
 			vm_op_end(&op, vm);
@@ -118,6 +133,8 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 	g->n.invlpgs++;
 	if (v->root)
 		shadow_invlpg(&op, vm, g, v->root, at);
+	/* The address may be a global's, in a table that hangs under other roots only. */
+	v->global_epoch = ++g->shadows.epoch;
 	lock_drop(&op, &g->lock);
 	vm_op_end(&op, vm);
 	v->flush = true;
@@ -142,7 +159,9 @@ static enum tf_status mode_shadow_load(struct op *op, struct tf_vcpu *v, hpa_t *
 		if (st != TF_OK)
 			return st;
 		root_set(v, s);
-		shadow_resync_root(op, vm, g, s, v->resync_global);
+		shadow_resync_root(op, vm, g, s, v->resync_global, v->global_epoch);
+		if (v->resync_global)
+			v->global_epoch = g->shadows.epoch;
 		v->resync = v->resync_global = false;
 		v->flush = true;
 	}

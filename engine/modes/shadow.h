@@ -70,6 +70,7 @@ struct shadow {
 	uint16_t roots;	   /* vCPUs that run on it as a root */
 	uint16_t pins;	   /* held by the operation under way */
 	uint32_t epoch;	   /* of the re-read that visited it last */
+	uint32_t read;  /* epoch of the last re-read of all its entries */
 	uint32_t quiet;	   /* entries re-read in vain since the last change */
 	uint32_t patience; /* how many of them before it is tracked */
 	bool live, tracked, touched;
@@ -132,6 +133,9 @@ void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g);
 struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
 /* Find or make. NULL: no memory. A new one is empty and unsync. The frame must be backed. */
 struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
+/* Have what shadow_get() may need for all levels of one walk, so that it cannot fail: pages,
+ * structs, room below the bound. */
+enum tf_status shadow_reserve(struct op *op, struct tf_vm *vm, struct group *g) TF_MUST_CHECK;
 /* Drop one shadow: its sptes, the sptes that link to it, its pages (after op's flush). */
 void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s);
 /* Drop it and every shadow that only it led to. */
@@ -172,12 +176,19 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child);
 
 /* The guest is about to write a tracked frame: its shadows become unsync, it may be written. */
 void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
-/* Re-read all that is unsync in and under a shadow (leaf tables of globals only when `global`), and
- * track what was quiet for long enough. */
+/* Re-read all that is unsync in and under a shadow, and track what was quiet for long enough. Leaf
+ * tables of globals alone are passed over if not `global` and if they were read since epoch `since`:
+ * the vCPU's last flush that covered globals may have been under another root. */
 void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
-			bool global);
+			bool global, uint32_t since);
+/* The same before a shadow is linked; tracks nothing, allocates nothing. */
+void shadow_freshen(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s);
 /* What INVLPG must do under a root of that many levels. */
 void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at);
+
+/* What a fault drops: the address's own entries, if they are not what the guest's tables say now.
+ */
+void shadow_drop_stale(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at);
 
 /* ---- shadow_fill.c: from a guest walk to installed entries ---- */
 

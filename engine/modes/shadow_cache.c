@@ -18,7 +18,7 @@ enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t li
 	memset(c, 0, sizeof(*c));
 	c->limit = limit;
 	c->dir_order =
-		(limit / PER_PAGE + 1) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
+		(limit / PER_PAGE + 2) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
 	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, &c->dir_page);
 	if (s != TF_OK)
 		return s;
@@ -35,8 +35,10 @@ void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g)
 		if (shadow_of(c, id)->live)
 			shadow_zap(op, vm, g, shadow_of(c, id));
 	op_flush(op);
-	for (uint32_t i = 0; c->made && i <= c->made / PER_PAGE; i++)
-		vm->h->page_free(vm->h, TF_ORDER_4K, hpa((uintptr_t)c->dir[i] - vm->h->linear));
+	for (uint32_t i = 0; i <= c->limit / PER_PAGE + 1; i++)
+		if (c->dir[i])
+			vm->h->page_free(vm->h, TF_ORDER_4K,
+					 hpa((uintptr_t)c->dir[i] - vm->h->linear));
 	vm->h->page_free(vm->h, c->dir_order, c->dir_page);
 }
 
@@ -74,6 +76,32 @@ static bool reclaim(struct op *op, struct tf_vm *vm, struct group *g)
 	return taken > 0;
 }
 
+/* The directory's page for an id. False: no memory. */
+static bool dir_grow(struct tf_vm *vm, struct group *g, uint32_t id)
+{
+	struct shadow_cache *c = &g->shadows;
+	hpa_t a;
+	if (c->dir[id / PER_PAGE])
+		return true;
+	if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, &a) != TF_OK)
+		return false;
+	c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
+	memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);
+	c->pages++;
+	return true;
+}
+
+enum tf_status shadow_reserve(struct op *op, struct tf_vm *vm, struct group *g)
+{
+	struct shadow_cache *c = &g->shadows;
+	while (c->live + WALK_LEVELS > c->limit)
+		if (!reclaim(op, vm, g))
+			return TF_E_NOMEM;
+	if (!dir_grow(vm, g, c->made + WALK_LEVELS) || !dir_grow(vm, g, c->made + 1))
+		return TF_E_NOMEM;
+	return pool_fill(&g->pool, 3 * WALK_LEVELS);
+}
+
 /* A struct shadow by id, growing the directory. NULL: no memory. */
 static struct shadow *shadow_struct(struct tf_vm *vm, struct group *g)
 {
@@ -84,14 +112,8 @@ static struct shadow *shadow_struct(struct tf_vm *vm, struct group *g)
 		return s;
 	}
 	uint32_t id = c->made + 1;
-	if (!c->dir[id / PER_PAGE]) {
-		hpa_t a;
-		if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, &a) != TF_OK)
-			return NULL;
-		c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
-		memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);
-		c->pages++;
-	}
+	if (!dir_grow(vm, g, id))
+		return NULL;
 	c->made = id;
 	struct shadow *s = shadow_of(c, id);
 	s->id = id;

@@ -117,7 +117,7 @@ static void prefill_tables(struct op *op, struct tf_vm *vm, struct group *g, str
 		shadow_child_key(s, i, gpte, &f, &r);
 		struct shadow *child = shadow_find(vm, g, f, r);
 		if (child && child != s) {
-			shadow_resync_root(op, vm, g, child, true);
+			shadow_freshen(op, vm, g, child);
 			spte_set_table(g, s, i, child, spte_link(gpte, child), gpte);
 		}
 	}
@@ -149,7 +149,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 	struct shadow *child = shadow_find(vm, g, f, r);
 	if (child) {
 		child->pins++;
-		shadow_resync_root(op, vm, g, child, true);
+		shadow_freshen(op, vm, g, child);
 		child->pins--;
 	} else {
 		child = shadow_get(op, vm, g, f, r);

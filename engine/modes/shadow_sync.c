@@ -148,6 +148,7 @@ static bool reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 			changed = true;
 		}
 	}
+	s->read = g->shadows.epoch;
 	g->n.resyncs++;
 	return changed;
 }
@@ -159,6 +160,8 @@ struct pass {
 	struct group *g;
 	unsigned int lowest; /* level at which to stop */
 	bool global;
+	uint32_t since; /* globals that were not read since then are read, too */
+	bool may_track;
 	unsigned int n; /* quiet tables to track */
 	struct shadow *list[TRACK_BATCH];
 };
@@ -175,6 +178,11 @@ static void visit_kids(struct pass *p, struct shadow *s)
 	}
 }
 
+static bool needs_reading(const struct pass *p, const struct shadow *s)
+{
+	return s->role.level > 0 || p->global || s->local || (int32_t)(s->read - p->since) < 0;
+}
+
 /* Depth is bounded by the levels; a shadow is visited once a pass, however often it is linked. */
 static void visit(struct pass *p, struct shadow *s)
 {
@@ -182,12 +190,12 @@ static void visit(struct pass *p, struct shadow *s)
 		return;
 	s->epoch = p->g->shadows.epoch;
 	s->touched = true;
-	if (!s->tracked && (s->role.level > 0 || p->global || s->local)) {
+	if (!s->tracked && needs_reading(p, s)) {
 		if (reread(p->vm, p->g, s)) {
 			s->quiet = 0;
 		} else {
 			s->quiet += 8u + s->count;
-			if (s->quiet >= s->patience && p->n < TRACK_BATCH)
+			if (p->may_track && s->quiet >= s->patience && p->n < TRACK_BATCH)
 				p->list[p->n++] = s;
 		}
 	}
@@ -196,7 +204,7 @@ static void visit(struct pass *p, struct shadow *s)
 }
 
 static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s,
-		     unsigned int lowest, bool global)
+		     unsigned int lowest, bool global, uint32_t since, bool may_track)
 {
 	struct pass p;
 	p.op = op;
@@ -204,6 +212,8 @@ static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 	p.g = g;
 	p.lowest = lowest;
 	p.global = global;
+	p.since = since;
+	p.may_track = may_track;
 	p.n = 0;
 	g->shadows.epoch++;
 	visit(&p, s);
@@ -212,29 +222,38 @@ static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 }
 
 void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
-			bool global)
+			bool global, uint32_t since)
 {
-	pass_run(op, vm, g, root, 0, global);
+	pass_run(op, vm, g, root, 0, global, since, true);
+}
+
+void shadow_freshen(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	pass_run(op, vm, g, s, 0, true, 0, false);
 }
 
 /* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so
  * all tables above the leaves are re-read, and of the leaves the one entry. */
 void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at)
 {
-	pass_run(op, vm, g, root, 1, true);
+	pass_run(op, vm, g, root, 1, true, 0, true);
+	shadow_drop_stale(vm, g, root, at);
+}
+
+void shadow_drop_stale(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at)
+{
 	struct shadow *s = root;
-	while (s->role.level > 0) {
+	for (;;) {
 		unsigned int i = gva_index(at, s->role.level);
+		if (!bit_get(s->present, i))
+			return;
+		uint64_t gpte = entry_read(&s->guest[i]);
+		if (!s->tracked && gpte != s->snap[i])
+			update_entry(vm, g, s, i, gpte);
 		if (!bit_get(s->present, i) || !spte_is_table(s, entry_read(&s->spt[i])))
 			return;
 		s = shadow_child(vm, g, s, i);
 		if (s->role.direct)
 			return;
 	}
-	unsigned int i = gva_index(at, 0);
-	if (!bit_get(s->present, i))
-		return;
-	uint64_t gpte = entry_read(&s->guest[i]);
-	if (gpte != s->snap[i])
-		update_entry(vm, g, s, i, gpte);
 }

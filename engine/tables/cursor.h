@@ -4,8 +4,8 @@
  *		... c.at, c.level, c.value, cursor_kind(&c) ...
  *
  * It visits every entry that overlaps the range, EMPTY ones too; what lies under an EMPTY entry is
- * not visited. The table's lock is held all the while; the caller may change the entry that the cursor
- * stands on and calls cursor_reload() if it made or removed a table there.
+ * not visited. The table's lock is held all the while; the caller may change the entry under the
+ * cursor and calls cursor_reload() if it made or removed a table there.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef TABLES_CURSOR_H
@@ -15,10 +15,10 @@
 
 struct cursor {
 	const struct table *t;
-	uint64_t from, to;                 /* the range */
-	uint64_t at;                       /* first address of the entry; may lie before `from` */
-	uint64_t value;                    /* of the entry, when it was read */
-	uint64_t *slot[FMT_LEVELS_MAX];    /* by level: the entries from the root to here */
+	uint64_t from, to;		/* the range */
+	uint64_t at;			/* first address of the entry; may lie before `from` */
+	uint64_t value;			/* of the entry, when it was read */
+	uint64_t *slot[FMT_LEVELS_MAX]; /* by level: the entries from the root to here */
 	unsigned int level;
 };
 
@@ -67,7 +67,7 @@ static inline bool cursor_down(struct cursor *c)
 	return true;
 }
 
-/* To the next entry of the same table. False: that was the last one, of the table or of the range. */
+/* To the next entry of the same table. False: that was the last of the table or of the range. */
 static inline bool cursor_side(struct cursor *c)
 {
 	const struct fmt *f = c->t->fmt;

@@ -1,10 +1,10 @@
 /* Building and changing tables of any format (table.h). The lock is the caller's.
  *
  * A table page is filled before one entry links it, so a walk by the hardware finds each address
- * mapped as before or as after. A table page that goes is unlinked first; its leaves are then taken by
- * atomic swaps, so that a CPU which still reaches it through a paging-structure cache (APM vol. 2,
- * 5.5; SDM vol. 3, 4.10.3) can set A or D only before we read them. It is retired: freed after the
- * flush.
+ * mapped as before or as after. A table page that goes is unlinked first; its leaves are then taken
+ * by atomic swaps, so that a CPU which still reaches it through a paging-structure cache (APM vol.
+ * 2, 5.5; SDM vol. 3, 4.10.3) can set A or D only before we read them. It is retired: freed after
+ * the flush.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "tables/cursor.h"
@@ -234,7 +234,7 @@ enum tf_status table_map(struct op *op, struct table *t, uint64_t at, unsigned i
 
 /* ---- unmapping and protecting ---- */
 
-/* Is nothing in this table page? Looks first at entry `i` and after: neighbours come and go together. */
+/* Is nothing in this table page? Starts at entry `i`: neighbours come and go together. */
 static bool is_table_empty(const struct table *t, uint64_t page, unsigned int i)
 {
 	const uint64_t *p = table_page(t, page);

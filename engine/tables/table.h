@@ -1,11 +1,12 @@
 /* A table of any format that we write: look up, map, unmap, protect, split, collapse.
  *
  * Whoever owns the table owns its lock (a group's lock for its nested table); every call needs it.
- * Hardware sets A and D meanwhile, so entries change by atomic operations only and no A or D is lost.
+ * Hardware sets A and D meanwhile, so entries change by atomic operations and no A or D is lost.
  *
  * Addresses are those that the table translates, below fmt_end(); not sign-extended. Ranges are
- * half-open and page-aligned. What a TLB may still hold is owed to `op`: nobody may rely on a right's
- * removal, or reuse a frame that was unmapped, before op_flush(). Raising rights owes nothing.
+ * half-open and page-aligned. What a TLB may still hold is owed to `op`: nobody may rely on a
+ * right's removal, or reuse a frame that was unmapped, before op_flush(). Raising rights owes
+ * nothing.
  *
  * Every call that may allocate does so before it changes anything: TF_E_NOMEM changed nothing.
  *
@@ -26,9 +27,9 @@ struct table {
 	uint64_t pages; /* of the tables, the root's too */
 };
 
-/* What is told of each leaf that a call removed: its first address, level and last value, with the A
- * and D that the hardware set before it went. Embed it in a struct of your own for context. It runs
- * with the table's lock held and may not change the table. */
+/* What is told of each leaf that a call removed: its first address, level and last value, with the
+ * A and D that the hardware set before it went. Embed it in a struct of your own for context. It
+ * runs with the table's lock held and may not change the table. */
 struct table_sink {
 	void (*leaf)(struct table_sink *s, uint64_t at, unsigned int level, uint64_t entry);
 };
@@ -42,10 +43,10 @@ void table_destroy(struct op *op, struct table *t);
 /* The lowest entry there is for the address, EMPTY or LEAF, and its level. Never NULL. */
 uint64_t *table_lookup(const struct table *t, uint64_t at, unsigned int *level);
 
-/* Map one page of a level's size at `at` to `to`, both aligned to it, with PERM_* `perm` (PERM_R among
- * them). Replaces what is there: a larger leaf is split around it; smaller ones go, their tables are
- * retired. The leaves replaced are told to `old` (may be NULL), but for one that maps the same
- * frame at the same level: its rights become `perm`, its A and D stay. */
+/* Map one page of a level's size at `at` to `to`, both aligned to it, with PERM_* `perm` (PERM_R
+ * among them). Replaces what is there: a larger leaf is split around it; smaller ones go, their
+ * tables are retired. The leaves replaced are told to `old` (may be NULL), but for one that maps
+ * the same frame at the same level: its rights become `perm`, its A and D stay. */
 enum tf_status table_map(struct op *op, struct table *t, uint64_t at, unsigned int level, hfn_t to,
 			 unsigned int perm, struct table_sink *old) TF_MUST_CHECK;
 
@@ -63,13 +64,14 @@ enum tf_status table_protect(struct op *op, struct table *t, uint64_t from, uint
  * inherit rights, A and D. TF_E_NOENT: there is no large leaf. */
 enum tf_status table_split(struct op *op, struct table *t, uint64_t at) TF_MUST_CHECK;
 
-/* Make one leaf of `level` (1 or 2) out of the 512 below it. They must all be leaves of equal rights
- * on contiguous frames that begin aligned: else TF_E_INVAL and nothing changed. A and D are OR-ed. */
+/* Make one leaf of `level` (1 or 2) out of the 512 below it. They must all be leaves of equal
+ * rights on contiguous frames that begin aligned: else TF_E_INVAL and nothing changed. A and D are
+ * OR-ed. */
 enum tf_status table_collapse(struct op *op, struct table *t, uint64_t at,
 			      unsigned int level) TF_MUST_CHECK;
 
-/* The table's own invariants: leaves aligned and where the format allows them, no table empty but the
- * root, the count of pages right. NULL: all hold; else what is broken. */
+/* The table's own invariants: leaves aligned and where the format allows them, no table empty but
+ * the root, the count of pages right. NULL: all hold; else what is broken. */
 const char *table_check(const struct table *t);
 
 #endif

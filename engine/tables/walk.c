@@ -1,11 +1,12 @@
 /* The guest walker (walk.h). Owns nothing; needs no lock of its own.
  *
- * AMD APM vol. 2, 5.2 to 5.6; Intel SDM vol. 3, 4.3 to 4.7. The order of faults: an entry that is not
- * present, then one with a reserved bit, then, at the end of a whole walk, the rights over all levels.
+ * AMD APM vol. 2, 5.2 to 5.6; Intel SDM vol. 3, 4.3 to 4.7. The order of faults: an entry that is
+ * not present, then one with a reserved bit, then, at the end of a whole walk, the rights over all
+ * levels.
  *
- * Where the manuals differ this is AMD's CPU: bit 8 of a PML4E and of a PML5E is reserved; 4 MiB pages
- * reach 40 physical bits whatever the CPU; a PDPTE of PAE is read at every walk, so that a bad one is
- * a #PF and not a #GP at the load of CR3 (APM 15.25.10 permits it).
+ * Where the manuals differ this is AMD's CPU: bit 8 of a PML4E and of a PML5E is reserved; 4 MiB
+ * pages reach 40 physical bits whatever the CPU; a PDPTE of PAE is read at every walk, so that a
+ * bad one is a #PF and not a #GP at the load of CR3 (APM 15.25.10 permits it).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "tables/walk.h"
@@ -13,15 +14,15 @@
 #include "base/atomic.h"
 #include "format/fmt_legacy.h"
 
-#define CR0_WP   (UINT64_C(1) << 16)
-#define CR0_PG   (UINT64_C(1) << 31)
-#define CR4_PSE  (UINT64_C(1) << 4)
-#define CR4_PAE  (UINT64_C(1) << 5)
-#define CR4_PGE  (UINT64_C(1) << 7)
+#define CR0_WP	 (UINT64_C(1) << 16)
+#define CR0_PG	 (UINT64_C(1) << 31)
+#define CR4_PSE	 (UINT64_C(1) << 4)
+#define CR4_PAE	 (UINT64_C(1) << 5)
+#define CR4_PGE	 (UINT64_C(1) << 7)
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
-#define CR4_PKE  (UINT64_C(1) << 22)
+#define CR4_PKE	 (UINT64_C(1) << 22)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
@@ -219,8 +220,8 @@ static bool set_bits(void *ptr, bool wide, uint64_t *e, uint64_t bits)
 	return true;
 }
 
-/* Set A on every step and, for a write, D on the leaf. False: walk again. An entry where there is no
- * memory reads as all ones and never gets here. */
+/* Set A on every step and, for a write, D on the leaf. False: walk again. An entry where there is
+ * no memory reads as all ones and never gets here. */
 static bool set_accessed(struct walk_mem *m, bool write, struct walk *w, void *ptr[WALK_LEVELS])
 {
 	for (unsigned int level = w->levels; level-- > w->leaf;) {
@@ -252,8 +253,8 @@ static void walk_identity(const struct tf_access *a, struct walk *w)
 	w->pkey = 0;
 }
 
-bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a, bool set_ad,
-	      struct walk *w)
+bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a,
+	      bool set_ad, struct walk *w)
 {
 	void *ptr[WALK_LEVELS];
 	unsigned int levels = walk_levels(&cpu->r);

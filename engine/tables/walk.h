@@ -32,29 +32,29 @@ struct walk_cpu {
 unsigned int walk_levels(const struct tf_regs *r);
 
 struct walk_step {
-	gpa_t at;       /* of the entry */
+	gpa_t at;	/* of the entry */
 	uint64_t entry; /* as read, or as written back with A/D */
 };
 
 struct walk {
-	unsigned int levels;     /* of the guest's tables; 0: no paging, .gpa is the identity */
-	unsigned int leaf;       /* level of the leaf: 0 = 4 KiB, 1 = 2 or 4 MiB, 2 = 1 GiB */
-	unsigned int stop;       /* lowest level whose step[] was read (== leaf on success) */
+	unsigned int levels; /* of the guest's tables; 0: no paging, .gpa is the identity */
+	unsigned int leaf;   /* level of the leaf: 0 = 4 KiB, 1 = 2 or 4 MiB, 2 = 1 GiB */
+	unsigned int stop;   /* lowest level whose step[] was read (== leaf on success) */
 	struct walk_step step[WALK_LEVELS]; /* by level; [levels-1] is the root table's entry */
-	gpa_t gpa;               /* of the access */
-	bool writable, user, nx; /* over all levels */
-	bool global;             /* of the leaf, with CR4.PGE */
-	bool dirty;              /* of the leaf */
+	gpa_t gpa;			    /* of the access */
+	bool writable, user, nx;	    /* over all levels */
+	bool global;			    /* of the leaf, with CR4.PGE */
+	bool dirty;			    /* of the leaf */
 	uint8_t pkey;
-	uint32_t pfec;           /* the fault's error code when the walk failed */
+	uint32_t pfec; /* the fault's error code when the walk failed */
 };
 
 /* Walk for one access. true: allowed. false: w->pfec is the #PF's error code (CR2 is the address).
- * set_ad: set A on every step and, on a write, D on the leaf, as the CPU would, only when the access
- * is allowed; a race with a writer restarts the walk, at most 64 times (then the access is allowed and
- * w->dirty and the steps tell what is set: the guest may try again). A non-canonical address fails with pfec 0 and
- * w->stop == WALK_LEVELS (the CPU raises #GP, not #PF). */
-bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a, bool set_ad,
-	      struct walk *w) TF_MUST_CHECK;
+ * set_ad: set A on every step and, on a write, D on the leaf, as the CPU would, only when the
+ * access is allowed; a race with a writer restarts the walk, at most 64 times (then the access is
+ * allowed and w->dirty and the steps tell what is set: the guest may try again). A non-canonical
+ * address fails with pfec 0 and w->stop == WALK_LEVELS (the CPU raises #GP, not #PF). */
+bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a,
+	      bool set_ad, struct walk *w) TF_MUST_CHECK;
 
 #endif

@@ -29,7 +29,7 @@ static struct part parts[] = {
 	{"fork", "fork, exit, wait", NULL, 300, 0, fork_run},
 	{"exec", "fork, exec, exit, wait", NULL, 100, 0, exec_run},
 	{"churn", "mmap, touch each page, munmap", "pages", 60, 1024, churn_run},
-	{"mprotect", "protect, read all, unprotect, write all", "pages", 1000, 64, mprotect_run},
+	{"mprotect", "protect, read all, unprotect, write all", "pages", 3000, 64, mprotect_run},
 	{"chase", "load that depends on the last", "pages", 3000000, 32768, chase_run},
 	{"update", "random read, change, write", "pages", 2000000, 32768, update_run},
 	{"storm", "map, touch, discard on every CPU at once", "pages", 20, 1024, storm_run},

@@ -128,7 +128,9 @@ void devices_create(void)
 		.tsc_invariant = true,
 		.tsc_adjust = true,
 		.tsc_deadline = true,
-		.kvm_pv_eoi = true,
+		/* Its word in guest memory is read and written through the engine, under the VM's
+		 * memory lock: worth it only where nobody else wants that lock. */
+		.kvm_pv_eoi = vm.cpus == 1,
 		.kvm_pv_ipi = true,
 		.no_la57 = true,
 	};

@@ -62,7 +62,6 @@ void vcpu_reset(struct vcpu *v, uint8_t sipi_vector)
 	v->virq = -1;
 	v->nmi_pending = false;
 	v->nmi_blocked = false;
-	v->xcr0 = 1;
 	svm_vmcb_reset(v, sipi_vector);
 	vcpu_forget_insns(v);
 }

@@ -7,7 +7,7 @@
 struct scan {
 	const uint8_t *bytes;
 	size_t n, at;
-	bool ended;    /* the bytes were not enough, or the instruction is too long */
+	bool ended; /* the bytes were not enough, or the instruction is too long */
 	bool too_long;
 	enum insn_mode mode;
 	bool opsize, adsize, lock;
@@ -127,8 +127,8 @@ static void scan_memory_16(struct scan *s, struct insn *i)
 {
 	enum { BX = 3, BP = 5, SI = 6, DI = 7 };
 	static const uint8_t bases[8] = {BX, BX, BP, BP, SI, DI, BP, BX};
-	static const uint8_t indexes[8] = {SI, DI, SI, DI, INSN_NO_REG, INSN_NO_REG, INSN_NO_REG,
-					   INSN_NO_REG};
+	static const uint8_t indexes[8] = {SI,		DI,	     SI,	  DI,
+					   INSN_NO_REG, INSN_NO_REG, INSN_NO_REG, INSN_NO_REG};
 	unsigned int mod = s->modrm >> 6, rm = s->modrm & 7;
 
 	i->base = bases[rm];

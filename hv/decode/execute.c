@@ -4,13 +4,13 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "decode/decode.h"
 
-#define FLAG_CF UINT64_C(0x001)
-#define FLAG_PF UINT64_C(0x004)
-#define FLAG_AF UINT64_C(0x010)
-#define FLAG_ZF UINT64_C(0x040)
-#define FLAG_SF UINT64_C(0x080)
-#define FLAG_RF UINT64_C(0x10000)
-#define FLAG_OF UINT64_C(0x800)
+#define FLAG_CF		 UINT64_C(0x001)
+#define FLAG_PF		 UINT64_C(0x004)
+#define FLAG_AF		 UINT64_C(0x010)
+#define FLAG_ZF		 UINT64_C(0x040)
+#define FLAG_SF		 UINT64_C(0x080)
+#define FLAG_RF		 UINT64_C(0x10000)
+#define FLAG_OF		 UINT64_C(0x800)
 #define FLAGS_ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
 static uint64_t mask_of(unsigned int size)

@@ -1,7 +1,7 @@
 /* CPUID for the guest. See cpuid.h.
  *
- * AMD APM vol. 3, appendix E; Intel SDM vol. 2, CPUID; Linux Documentation/virt/kvm/x86/cpuid.rst for
- * the block at 0x40000100.
+ * AMD APM vol. 3, appendix E; Intel SDM vol. 2, CPUID; Linux Documentation/virt/kvm/x86/cpuid.rst
+ * for the block at 0x40000100.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "dev/cpuid.h"
@@ -101,13 +101,15 @@ enum {
 	BASIC_MAX = 0x0d,
 	KVM_BASE = 0x40000100,
 	KVM_NOP_IO_DELAY = BIT(1),
+	KVM_CLOCKSOURCE2 = BIT(3),
 	KVM_PV_EOI = BIT(6),
 	KVM_PV_IPI = BIT(11),
+	KVM_CLOCK_STABLE = BIT(24),
 };
 #define EXTENDED     0x80000000u
 #define EXTENDED_MAX 0x80000021u
 
-#define XCR0_KNOWN UINT64_C(0x2e7) /* x87 SSE AVX, AVX-512's three, PKRU */
+#define XCR0_KNOWN  UINT64_C(0x2e7) /* x87 SSE AVX, AVX-512's three, PKRU */
 #define XCR0_AVX512 UINT64_C(0xe0)
 
 static struct cpuid_regs ask(const struct cpuid_policy *p, uint32_t leaf, uint32_t subleaf)
@@ -242,7 +244,6 @@ static void leaf_d(const struct cpuid_policy *p, const struct cpuid_vcpu *v, uin
 		return;
 	if (subleaf == 1) {
 		r->eax = ask(p, 0x0d, 1).eax & 7; /* XSAVEOPT, XSAVEC, XGETBV(1); no XSAVES */
-		/* Its EBX is the compacted size: legal values of XCR0 alone matter to it. */
 		r->ebx = r->eax & 2 ? ask(p, 0x0d, 1).ebx : 0;
 		return;
 	}
@@ -275,7 +276,8 @@ static void leaf_hypervisor(const struct cpuid_policy *p, uint32_t leaf, struct 
 	*r = (struct cpuid_regs){0, 0, 0, 0};
 	switch (leaf) {
 	case 0x40000000:
-		*r = (struct cpuid_regs){leaf, 0x666f7754, 0x54646c6f, 0x6f666f77}; /* TwofoldTwofo */
+		/* TwofoldTwofo */
+		*r = (struct cpuid_regs){leaf, 0x666f7754, 0x54646c6f, 0x6f666f77};
 		break;
 	case KVM_BASE:
 		*r = (struct cpuid_regs){KVM_BASE + 1, 0x4b4d564b, 0x564b4d56, 0x4d};
@@ -283,7 +285,8 @@ static void leaf_hypervisor(const struct cpuid_policy *p, uint32_t leaf, struct 
 	case KVM_BASE + 1:
 		/* The POST port is a real one: as a delay it only costs. */
 		r->eax = KVM_NOP_IO_DELAY | (p->kvm_pv_eoi ? KVM_PV_EOI : 0) |
-			 (p->kvm_pv_ipi ? KVM_PV_IPI : 0);
+			 (p->kvm_pv_ipi ? KVM_PV_IPI : 0) |
+			 (cpuid_has_kvm_clock(p) ? KVM_CLOCKSOURCE2 | KVM_CLOCK_STABLE : 0);
 		break;
 	}
 }

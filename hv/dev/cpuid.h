@@ -22,6 +22,7 @@ struct cpuid_policy {
 	bool tsc_invariant; /* constant rate, never stops, the same on all CPUs: tell the guest so */
 	bool tsc_adjust;    /* MSR 0x3b and the TSC are virtualized (struct msr_vcpu.tsc_offset is loaded) */
 	bool tsc_deadline;  /* show the TSC-deadline timer */
+	uint32_t tsc_khz;   /* with tsc_invariant: tell the rate by KVM's clock; 0: the guest measures */
 	bool kvm_pv_eoi;    /* lapic_ops have mem_read and mem_write */
 	bool kvm_pv_ipi;    /* VMMCALL 10 calls lapic_kvm_ipi() */
 	bool no_pcid, no_pku, no_la57; /* hide although the CPU has it */
@@ -34,6 +35,12 @@ struct cpuid_vcpu {
 	bool apic_enabled;
 	uint64_t cr4, xcr0;
 };
+
+/* Are the KVM clock's MSRs there? */
+static inline bool cpuid_has_kvm_clock(const struct cpuid_policy *p)
+{
+	return p->tsc_invariant && p->tsc_khz != 0;
+}
 
 void cpuid_guest(const struct cpuid_policy *p, const struct cpuid_vcpu *v, uint32_t leaf,
 		 uint32_t subleaf, struct cpuid_regs *out);

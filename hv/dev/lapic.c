@@ -116,15 +116,16 @@ bool lapic_post(struct lapic *l, uint8_t vector, bool level, int sender)
  * Bit 0 of a word in guest memory says to the guest "this interrupt needs no EOI": the guest clears
  * it instead of an EOI that would exit, and we take that as the EOI at the next exit. That is right
  * only while an EOI would have no other effect: nothing else is pending, nothing in service is
- * level-triggered. Whoever posts meanwhile kicks, and the next lapic_enter() takes the word back. */
+ * level-triggered. Whoever posts meanwhile kicks, and the next lapic_enter() takes the word back.
+ */
 
 static bool pv_eoi_allowed(const struct lapic *l, int offered)
 {
 	uint64_t serving = 0;
 
 	for (int i = 0; i < 4; i++) {
-		uint64_t mine = offered >= 0 && offered / 64 == i ?
-				UINT64_C(1) << (offered % 64) : 0;
+		uint64_t mine =
+			offered >= 0 && offered / 64 == i ? UINT64_C(1) << (offered % 64) : 0;
 		uint64_t service = l->isr[i] | mine;
 
 		if (__atomic_load_n(&l->irr[i], __ATOMIC_RELAXED) & ~mine)

@@ -78,8 +78,8 @@ unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *m, in
 static void send_others(struct lapic *l, const struct lapic_msg *m)
 {
 	for (unsigned int i = 0; i < l->bus->count; i++)
-		if (i != l->id && (__atomic_load_n(&l->bus->cpu[i]->base, __ATOMIC_RELAXED) &
-				   APIC_BASE_EN))
+		if (i != l->id &&
+		    (__atomic_load_n(&l->bus->cpu[i]->base, __ATOMIC_RELAXED) & APIC_BASE_EN))
 			take(l->bus->cpu[i], m, (int)l->id);
 }
 

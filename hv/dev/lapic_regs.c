@@ -247,7 +247,7 @@ static bool x2_write(struct lapic *l, unsigned int n, uint64_t v)
 static bool write_base(struct lapic *l, uint64_t v)
 {
 	const uint64_t mode = APIC_BASE_EN | APIC_BASE_X2;
-	uint64_t old = l->base & mode, new = v & mode;
+	uint64_t old = l->base & mode, new = v &mode;
 
 	/* The page stays where it is: memory elsewhere is the guest's own. */
 	if ((v & ~(mode | APIC_BASE_BSP)) != LAPIC_DEFAULT_BASE)
@@ -274,8 +274,8 @@ bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
 		*value = l->base;
 		return true;
 	case MSR_TSC_DEADLINE:
-		*value = (l->lvt[LAPIC_LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE ?
-			 l->deadline : 0;
+		*value = (l->lvt[LAPIC_LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE ? l->deadline
+										      : 0;
 		return true;
 	case MSR_KVM_PV_EOI:
 		*value = l->pv_eoi;

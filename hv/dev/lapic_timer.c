@@ -1,5 +1,5 @@
-/* The local APIC's timer: one-shot, periodic, TSC-deadline. Its bus clock is the guest's TSC, so the
- * counts convert by a shift alone.
+/* The local APIC's timer: one-shot, periodic, TSC-deadline. Its bus clock is the guest's TSC, so
+ * the counts convert by a shift alone.
  *
  * AMD APM vol. 2, 16.4.1; Intel SDM vol. 3, 11.5.4.
  *

@@ -1,10 +1,12 @@
 /* The MSR policy. See msr.h.
  *
- * AMD APM vol. 2, appendix A; Intel SDM vol. 4. The AMD configuration MSRs that are here are those that stock
- * kernels touch without a guard.
+ * AMD APM vol. 2, appendix A; Intel SDM vol. 4. The AMD configuration MSRs that are here are those
+ * that stock kernels touch without a guard.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "dev/msr.h"
+
+#include "dev/kvmclock.h"
 
 enum {
 	MSR_TSC_COUNTER = 0x10,
@@ -50,9 +52,9 @@ enum {
 #define SYSCFG_BITS	  UINT64_C(0x7c0000) /* MTRR extensions, TOM2 enables */
 
 const uint32_t msr_pass_through[] = {
-	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_STAR,
-	MSR_LSTAR,	 MSR_CSTAR,	   MSR_SFMASK,	     MSR_FS_BASE,
-	MSR_GS_BASE,	 MSR_KERNEL_GS_BASE, MSR_TSC_AUX,    0,
+	MSR_SYSENTER_CS, MSR_SYSENTER_ESP,   MSR_SYSENTER_EIP, MSR_STAR,
+	MSR_LSTAR,	 MSR_CSTAR,	     MSR_SFMASK,       MSR_FS_BASE,
+	MSR_GS_BASE,	 MSR_KERNEL_GS_BASE, MSR_TSC_AUX,      0,
 };
 
 void msr_fill_bitmap(uint8_t *msrpm)
@@ -62,7 +64,7 @@ void msr_fill_bitmap(uint8_t *msrpm)
 		uint32_t base = *m >= 0xc0010000u ? 0x1000 : *m >= 0xc0000000u ? 0x800 : 0;
 		uint32_t bit = (*m & 0x1fff) * 2;
 
-		msrpm[base + bit / 8] &= (uint8_t)~(3u << bit % 8);
+		msrpm[base + bit / 8] &= (uint8_t) ~(3u << bit % 8);
 	}
 }
 
@@ -178,6 +180,12 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 	case MSR_TOP_MEM:
 	case MSR_TOP_MEM2:
 		return MSR_OK;
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_SYSTEM_TIME:
+		*value = msr == MSR_KVM_SYSTEM_TIME ? m->kvm_clock : 0;
+		if (cpuid_has_kvm_clock(p))
+			return MSR_OK;
+		break;
 	}
 	__atomic_fetch_add(&s->unknown_reads, 1, __ATOMIC_RELAXED);
 	s->last_unknown = msr;
@@ -214,10 +222,19 @@ static enum msr_result write_mtrr(uint64_t *mtrr, const struct cpuid_policy *p, 
 	return MSR_OK;
 }
 
-static enum msr_result write_tsc(struct msr_vcpu *m, uint64_t adjust_by)
+static bool update_clock(const struct msr_vcpu *m, struct lapic *l, const struct cpuid_policy *p)
+{
+	return !(m->kvm_clock & 1) || kvmclock_write(l->bus, m->kvm_clock, p->tsc_khz,
+						     m->tsc_adjust);
+}
+
+static enum msr_result write_tsc(struct msr_vcpu *m, struct lapic *l, const struct cpuid_policy *p,
+				 uint64_t adjust_by)
 {
 	m->tsc_adjust += adjust_by;
 	m->tsc_offset += adjust_by;
+	if (!update_clock(m, l, p))
+		m->kvm_clock = 0;
 	return MSR_TSC;
 }
 
@@ -235,13 +252,13 @@ enum msr_result msr_write(struct msr_shared *s, struct msr_vcpu *m, struct lapic
 		return write_mtrr(mtrr, p, msr, value);
 	switch (msr) {
 	case MSR_TSC_COUNTER:
-		return write_tsc(m, value - (host_tsc() + m->tsc_offset));
+		return write_tsc(m, l, p, value - (host_tsc() + m->tsc_offset));
 	case MSR_TSC_ADJUST:
 		if (p->tsc_adjust)
-			return write_tsc(m, value - m->tsc_adjust);
+			return write_tsc(m, l, p, value - m->tsc_adjust);
 		break;
 	case MSR_PRED_CMD:
-		/* Entering and leaving the guest is all the speculation barrier an emulator has. */
+		/* Shown on emulators alone, which have no predictor to flush. */
 		if (has_ibpb(p))
 			return value & ~UINT64_C(1) ? MSR_GP : MSR_OK;
 		break;
@@ -278,6 +295,15 @@ enum msr_result msr_write(struct msr_shared *s, struct msr_vcpu *m, struct lapic
 		return MSR_OK;
 	case MSR_DE_CFG:
 		return value == 2 ? MSR_OK : MSR_GP;
+	case MSR_KVM_WALL_CLOCK:
+		if (!cpuid_has_kvm_clock(p))
+			break;
+		return kvmclock_write_wall(l->bus, value, s->epoch) ? MSR_OK : MSR_GP;
+	case MSR_KVM_SYSTEM_TIME:
+		if (!cpuid_has_kvm_clock(p))
+			break;
+		m->kvm_clock = value;
+		return update_clock(m, l, p) ? MSR_OK : MSR_GP;
 	}
 	__atomic_fetch_add(&s->unknown_writes, 1, __ATOMIC_RELAXED);
 	s->last_unknown = msr;

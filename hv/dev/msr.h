@@ -26,6 +26,7 @@ struct msr_shared {
 	uint64_t mtrr_variable[2 * MSR_MTRR_VARIABLE];
 	uint64_t mtrr_fixed[MSR_MTRR_FIXED];
 	uint64_t syscfg, nb_cfg;
+	uint64_t epoch; /* seconds from 1970 to the guest's start, for KVM's wall clock; 0: unknown */
 	/* Statistics; relaxed atomics. */
 	uint64_t unknown_reads, unknown_writes;
 	uint32_t last_unknown;
@@ -39,6 +40,7 @@ struct msr_vcpu {
 	uint64_t hwcr;
 	uint64_t debugctl;
 	uint64_t misc_enable;
+	uint64_t kvm_clock; /* MSR value: GPA | 1; 0: off */
 };
 
 void msr_create_shared(struct msr_shared *s);

@@ -9,9 +9,9 @@ struct range {
 
 /* The guest's own: real devices, reached without an exit. */
 static const struct range pass_through[] = {
-	{0x40, 0x43},   /* PIT */
-	{0x61, 0x61},   /* its gate and speaker */
-	{0x80, 0x80},   /* POST code, used as a delay */
+	{0x40, 0x43},	/* PIT */
+	{0x61, 0x61},	/* its gate and speaker */
+	{0x80, 0x80},	/* POST code, used as a delay */
 	{0x3f8, 0x3ff}, /* COM1 */
 };
 
@@ -24,12 +24,6 @@ enum {
 	PORT_PCI_ADDRESS = 0xcf8,
 	PORT_PCI_DATA = 0xcfc,
 	PM_TIMER_BYTES = 4,
-
-	CMOS_B = 0x0b,
-	CMOS_C = 0x0c,
-	CMOS_D = 0x0d,
-	CMOS_CENTURY = 0x32,
-	CMOS_CLOCK_END = 0x0e,
 };
 
 #define PCI_ENABLE 0x80000000u
@@ -44,13 +38,17 @@ void ports_create(struct ports *p, const struct ports_ops *ops, void *ctx, unsig
 	p->pm_timer = pm_timer;
 	p->port92 = 2; /* A20 is on, and stays so */
 	pic_reset(&p->pic);
-	/* Without a clock of the machine: 24 hours, BCD, the first of January 2000, battery good. */
-	p->cmos[7] = 0x01;
-	p->cmos[8] = 0x01;
-	p->cmos[0x0a] = 0x26;
-	p->cmos[CMOS_B] = 0x02;
-	p->cmos[CMOS_D] = 0x80;
-	p->cmos[CMOS_CENTURY] = 0x20;
+	cmos_create(&p->cmos, ops->cmos_read, ctx);
+}
+
+uint64_t ports_epoch(struct ports *p)
+{
+	uint64_t epoch;
+
+	spin_lock(&p->lock);
+	epoch = cmos_epoch(&p->cmos);
+	spin_unlock(&p->lock);
+	return epoch;
 }
 
 bool ports_pass_through(const struct ports *p, uint16_t port)
@@ -65,38 +63,7 @@ void ports_fill_bitmap(const struct ports *p, uint8_t *bitmap)
 {
 	for (uint32_t port = 0; port < 0x10000; port++)
 		if (ports_pass_through(p, (uint16_t)port))
-			bitmap[port / 8] &= (uint8_t)~(1u << (port % 8));
-}
-
-/* ---- CMOS ---- */
-
-/* Registers A and B are the guest's own, so that what it writes reads back; but the format bits of B
- * are the machine's, because the time is. */
-static uint8_t cmos_in(struct ports *p)
-{
-	uint8_t i = p->cmos_index;
-
-	if (i == CMOS_C)
-		return 0; /* its interrupt never fires */
-	if (!p->ops->cmos_read)
-		return p->cmos[i];
-	if (i == CMOS_B)
-		return (p->cmos[i] & ~0x07) | (p->ops->cmos_read(p->ctx, i) & 0x07);
-	if (i < CMOS_CLOCK_END || i == CMOS_CENTURY)
-		/* The alarm (1, 3, 5) is the guest's. */
-		return i == 1 || i == 3 || i == 5 ? p->cmos[i] : p->ops->cmos_read(p->ctx, i);
-	return p->cmos[i];
-}
-
-static void cmos_out(struct ports *p, uint8_t v)
-{
-	uint8_t i = p->cmos_index;
-
-	/* Nobody but the machine sets its clock. */
-	if (p->ops->cmos_read && (i < 0x0a || i == CMOS_CENTURY) && i != 1 && i != 3 && i != 5)
-		return;
-	if (i != CMOS_C && i != CMOS_D)
-		p->cmos[i] = v;
+			bitmap[port / 8] &= (uint8_t) ~(1u << (port % 8));
 }
 
 /* ---- PCI configuration, mechanism 1 ----
@@ -135,7 +102,7 @@ static bool byte_in(struct ports *p, uint16_t port, uint8_t *v)
 		*v = 0xff; /* write-only */
 		return true;
 	case PORT_CMOS_DATA:
-		*v = cmos_in(p);
+		*v = cmos_in(&p->cmos);
 		return true;
 	case PORT_A20:
 		*v = p->port92;
@@ -172,10 +139,10 @@ static bool byte_out(struct ports *p, uint16_t port, uint8_t v, enum ports_end *
 			*end = PORTS_RESET;
 		return v == KBD_PULSE_RESET;
 	case PORT_CMOS_INDEX:
-		p->cmos_index = v & 0x7f;
+		p->cmos.index = v & 0x7f;
 		return true;
 	case PORT_CMOS_DATA:
-		cmos_out(p, v);
+		cmos_out(&p->cmos, v);
 		return true;
 	case PORT_A20:
 		if (v & 1)

@@ -12,6 +12,7 @@
 #ifndef HV_DEV_PORTS_H
 #define HV_DEV_PORTS_H
 
+#include "dev/cmos.h"
 #include "dev/fwcfg.h"
 #include "dev/pic.h"
 #include "dev/pm.h"
@@ -47,8 +48,7 @@ struct ports {
 	struct pic pic;
 	struct pm pm;
 	struct fwcfg fwcfg;
-	uint8_t cmos_index;
-	uint8_t cmos[128];
+	struct cmos cmos;
 	uint8_t port92;
 	uint32_t pci_address;
 	uint16_t pm_timer; /* the host's port, 0: none */
@@ -60,6 +60,10 @@ struct ports {
 /* cpus: for fw_cfg. pm_timer: the host's PM timer port (from its FADT), 0: none. */
 void ports_create(struct ports *p, const struct ports_ops *ops, void *ctx, unsigned int cpus,
 		  uint16_t pm_timer);
+
+/* The machine's clock as seconds since 1970 (UTC), read by cmos_read; 0: it has none, or its date is
+ * none. */
+uint64_t ports_epoch(struct ports *p);
 
 /* May the guest reach this port without an exit? */
 bool ports_pass_through(const struct ports *p, uint16_t port);

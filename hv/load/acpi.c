@@ -3,7 +3,8 @@
  *	RSDP -> XSDT, RSDT -> FADT -> DSDT, FACS
  *	                      MADT, and with nodes SRAT, SLIT
  *
- * ACPI 6.4: 5.2.5 (RSDP), 5.2.7, 5.2.8 (RSDT, XSDT), 5.2.9 (FADT), 5.2.12 (MADT), 5.2.16 (SRAT), 5.2.17 (SLIT).
+ * ACPI 6.4: 5.2.5 (RSDP), 5.2.7, 5.2.8 (RSDT, XSDT), 5.2.9 (FADT), 5.2.12 (MADT), 5.2.16
+ *(SRAT), 5.2.17 (SLIT).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "load/acpi.h"
@@ -77,8 +78,8 @@ enum {
 	X2_FIRST = 255, /* ids that a byte cannot hold */
 };
 
-/* The tables grow in a buffer whose first byte is guest address `base`. `used` may run past `size`: then nothing
- * is written, and the caller sees it. */
+/* The tables grow in a buffer whose first byte is guest address `base`. `used` may run past `size`:
+ * then nothing is written, and the caller sees it. */
 struct build {
 	uint8_t *buf;
 	size_t size, used;
@@ -213,8 +214,10 @@ static size_t build_fadt(struct build *b, const struct acpi_config *c, size_t fa
 	put(b, 0x32, 1); /* where the CMOS clock keeps the century */
 	put(b, BOOT_NO_VGA | BOOT_NO_MSI | BOOT_NO_ASPM, 2);
 	put(b, 0, 1);
-	put(b, FADT_WBINVD | FADT_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON |
-		FADT_NO_RTC_WAKE | FADT_RESET | (c->pm_timer_32 ? FADT_TIMER_32 : 0), 4);
+	put(b,
+	    FADT_WBINVD | FADT_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE |
+		    FADT_RESET | (c->pm_timer_32 ? FADT_TIMER_32 : 0),
+	    4);
 	put_io_register(b, PM_RESET_PORT, 1);
 	put(b, PM_RESET_VALUE, 1);
 	put_zeroes(b, 3);

@@ -53,9 +53,9 @@ enum {
 #define PTE_PW	  UINT64_C(0x3)
 #define PTE_LARGE UINT64_C(0x80)
 
-#define CR0_PE_PG  UINT64_C(0x80000011) /* with ET */
-#define CR4_PAE	   UINT64_C(0x20)
-#define EFER_LONG  UINT64_C(0x500) /* LME, LMA */
+#define CR0_PE_PG UINT64_C(0x80000011) /* with ET */
+#define CR4_PAE	  UINT64_C(0x20)
+#define EFER_LONG UINT64_C(0x500) /* LME, LMA */
 
 /* What is wanted of the header. */
 struct image {
@@ -90,14 +90,19 @@ static bool read_header(const struct load_module *k, struct image *im, struct lo
 	unsigned int version, sects;
 
 	if (k->bytes < HDR_LEAST)
-		return load_fail(err, "the Linux kernel is cut short inside its header: %lu bytes, at "
-				 "least %u are wanted", (unsigned long)k->bytes, HDR_LEAST);
+		return load_fail(err,
+				 "the Linux kernel is cut short inside its header: %lu bytes, at "
+				 "least %u are wanted",
+				 (unsigned long)k->bytes, HDR_LEAST);
 	version = (unsigned int)field(f + HDR_VERSION, 2);
 	if (version < VERSION_LEAST)
-		return load_fail(err, "the Linux kernel has boot protocol %u.%u; 2.12 (Linux 3.8) or "
-				 "later is wanted", version >> 8, version & 0xff);
+		return load_fail(err,
+				 "the Linux kernel has boot protocol %u.%u; 2.12 (Linux 3.8) or "
+				 "later is wanted",
+				 version >> 8, version & 0xff);
 	if (!(field(f + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64))
-		return load_fail(err, "the Linux kernel has no 64-bit entry point: an x86-64 kernel "
+		return load_fail(err,
+				 "the Linux kernel has no 64-bit entry point: an x86-64 kernel "
 				 "is wanted");
 	if (!(f[HDR_LOADFLAGS] & LOADED_HIGH))
 		return load_fail(err, "the Linux kernel is a zImage: a bzImage is wanted");
@@ -108,7 +113,8 @@ static bool read_header(const struct load_module *k, struct image *im, struct lo
 	im->init_size = field(f + HDR_INIT_SIZE, 4);
 	im->cmdline_max = (uint32_t)field(f + HDR_CMDLINE_SIZE, 4);
 	if (im->body_bytes == 0 || im->setup_bytes + im->body_bytes > k->bytes)
-		return load_fail(err, "the Linux kernel is cut short: its header promises %lu bytes, "
+		return load_fail(err,
+				 "the Linux kernel is cut short: its header promises %lu bytes, "
 				 "the file has %lu",
 				 (unsigned long)(im->setup_bytes + im->body_bytes),
 				 (unsigned long)k->bytes);
@@ -124,11 +130,15 @@ static bool place_kernel(struct image *im, const struct e820 *map, struct load_e
 
 	if (align == 0 || (align & (align - 1)) || pref == 0 || (pref & (align - 1)) ||
 	    pref < FLAT_END || pref >= GUEST_LOW_MAX)
-		return load_fail(err, "the Linux kernel's header is damaged: it wants to be at 0x%lx, "
-				 "aligned to 0x%lx", (unsigned long)pref, (unsigned long)align);
+		return load_fail(err,
+				 "the Linux kernel's header is damaged: it wants to be at 0x%lx, "
+				 "aligned to 0x%lx",
+				 (unsigned long)pref, (unsigned long)align);
 	if (need > map->low_end || pref > map->low_end - need)
-		return load_fail(err, "the guest's memory of %lu KiB is too small: this kernel alone "
-				 "needs %lu KiB", kib(map->low_end), kib(pref + need));
+		return load_fail(err,
+				 "the guest's memory of %lu KiB is too small: this kernel alone "
+				 "needs %lu KiB",
+				 kib(map->low_end), kib(pref + need));
 	im->load = pref;
 	im->init_size = need;
 	return true;
@@ -145,9 +155,10 @@ static bool place_initrd(struct image *im, const struct load_input *in, struct l
 		top = in->map->low_end;
 	top &= ~(uint64_t)TF_PAGE_MASK;
 	if (bytes > top || top - bytes < im->load + im->init_size)
-		return load_fail(err, "the guest's memory of %lu KiB is too small: kernel and initrd "
-				 "need %lu KiB", kib(in->map->low_end),
-				 kib(im->load + im->init_size + bytes));
+		return load_fail(err,
+				 "the guest's memory of %lu KiB is too small: kernel and initrd "
+				 "need %lu KiB",
+				 kib(in->map->low_end), kib(im->load + im->init_size + bytes));
 	im->initrd = top - bytes;
 	return true;
 }
@@ -215,15 +226,16 @@ bool bzimage_load(const struct guestmem *mem, const struct load_input *in, struc
 	    !place_initrd(&im, in, err))
 		return false;
 	if (line - 1 > im.cmdline_max || line > FLAT_END - FLAT_STRINGS)
-		return load_fail(err, "the kernel's command line has %lu characters, this kernel takes "
-				 "%u", (unsigned long)(line - 1), im.cmdline_max);
+		return load_fail(err,
+				 "the kernel's command line has %lu characters, this kernel takes "
+				 "%u",
+				 (unsigned long)(line - 1), im.cmdline_max);
 	if (!load_write(mem, im.load, im.file + im.setup_bytes, im.body_bytes, err) ||
 	    !load_write(mem, FLAT_STRINGS, in->kernel.args, line, err) ||
 	    !write_zero_page(mem, in, &im, err) || !write_page_tables(mem, err) ||
 	    !flat_segments(mem, true, out, err))
 		return false;
-	if (in->has_initrd &&
-	    !load_write(mem, im.initrd, in->initrd.data, in->initrd.bytes, err))
+	if (in->has_initrd && !load_write(mem, im.initrd, in->initrd.data, in->initrd.bytes, err))
 		return false;
 	out->rip = im.load + ENTRY_64;
 	out->rsi = FLAT_INFO;

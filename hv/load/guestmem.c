@@ -22,6 +22,8 @@ bool load_write(const struct guestmem *mem, uint64_t gpa, const void *from, size
 {
 	if (n == 0 || mem->write(mem->ctx, gpa, from, n) == TF_OK)
 		return true;
-	return load_fail(err, "cannot write %lu bytes of guest memory at 0x%lx: the machine has no "
-			 "memory left for the guest", (unsigned long)n, (unsigned long)gpa);
+	return load_fail(err,
+			 "cannot write %lu bytes of guest memory at 0x%lx: the machine has no "
+			 "memory left for the guest",
+			 (unsigned long)n, (unsigned long)gpa);
 }

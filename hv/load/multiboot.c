@@ -77,18 +77,22 @@ static bool load_piece(const struct guestmem *mem, const struct load_input *in, 
 		       struct load_error *err)
 {
 	if (offset > in->kernel.bytes || filesz > in->kernel.bytes - offset)
-		return load_fail(err, "the multiboot kernel is cut short: it promises %lu bytes, the "
-				 "file has %lu", (unsigned long)(offset + filesz),
-				 (unsigned long)in->kernel.bytes);
+		return load_fail(err,
+				 "the multiboot kernel is cut short: it promises %lu bytes, the "
+				 "file has %lu",
+				 (unsigned long)(offset + filesz), (unsigned long)in->kernel.bytes);
 	if (memsz < filesz)
 		memsz = filesz;
 	if (memsz > in->map->low_end || gpa > in->map->low_end - memsz)
-		return load_fail(err, "the multiboot kernel wants memory up to 0x%lx, the guest has it "
-				 "up to 0x%lx", (unsigned long)(gpa + memsz),
-				 (unsigned long)in->map->low_end);
+		return load_fail(err,
+				 "the multiboot kernel wants memory up to 0x%lx, the guest has it "
+				 "up to 0x%lx",
+				 (unsigned long)(gpa + memsz), (unsigned long)in->map->low_end);
 	if (gpa < FLAT_END && gpa + memsz > FLAT_INFO)
-		return load_fail(err, "the multiboot kernel wants 0x%lx..0x%lx, where the boot "
-				 "information is", (unsigned long)gpa, (unsigned long)(gpa + memsz));
+		return load_fail(err,
+				 "the multiboot kernel wants 0x%lx..0x%lx, where the boot "
+				 "information is",
+				 (unsigned long)gpa, (unsigned long)(gpa + memsz));
 	if (gpa + memsz > k->end)
 		k->end = gpa + memsz;
 	return load_write(mem, gpa, (const uint8_t *)in->kernel.data + offset, filesz, err);
@@ -119,19 +123,21 @@ static bool load_elf(const struct guestmem *mem, const struct load_input *in, st
 	bool any = false;
 
 	if (in->kernel.bytes < ELF_HEADER || memcmp(f, "\177ELF", 4))
-		return load_fail(err, "the multiboot kernel is no ELF file and has no addresses in its "
+		return load_fail(err,
+				 "the multiboot kernel is no ELF file and has no addresses in its "
 				 "header");
 	memcpy(&machine, f + 18, 2);
 	if (f[4] != 1 || f[5] != 1 || machine != ELF_MACHINE_386)
 		return load_fail(err, "the multiboot kernel is no 32-bit x86 ELF file (objcopy -O "
-				 "elf32-i386 makes one)");
+				      "elf32-i386 makes one)");
 	memcpy(&k->entry, f + 24, 4);
 	memcpy(&phoff, f + 28, 4);
 	memcpy(&phentsize, f + 42, 2);
 	memcpy(&phnum, f + 44, 2);
 	if (phentsize < ELF_PHDR || phnum > ELF_MAX_PHDRS || phoff > in->kernel.bytes ||
 	    (uint64_t)phnum * phentsize > in->kernel.bytes - phoff)
-		return load_fail(err, "the multiboot kernel is cut short inside its program headers");
+		return load_fail(err,
+				 "the multiboot kernel is cut short inside its program headers");
 	for (unsigned int i = 0; i < phnum; i++) {
 		struct elf_phdr p;
 
@@ -192,8 +198,12 @@ static bool put_info(const struct guestmem *mem, const struct load_input *in, ui
 	info[12] = (uint32_t)p.at;
 	for (unsigned int i = 0; i < in->map->count; i++) {
 		const struct e820_entry *e = &in->map->e[i];
-		uint32_t words[6] = {20, (uint32_t)e->start, (uint32_t)(e->start >> 32),
-				     (uint32_t)e->bytes, (uint32_t)(e->bytes >> 32), e->type};
+		uint32_t words[6] = {20,
+				     (uint32_t)e->start,
+				     (uint32_t)(e->start >> 32),
+				     (uint32_t)e->bytes,
+				     (uint32_t)(e->bytes >> 32),
+				     e->type};
 
 		put(&p, words, sizeof(words));
 	}
@@ -210,8 +220,8 @@ static bool put_info(const struct guestmem *mem, const struct load_input *in, ui
 	return p.good && load_write(mem, FLAT_INFO, info, sizeof(info), err);
 }
 
-bool multiboot_load(const struct guestmem *mem, const struct load_input *in,
-		    struct load_entry *out, struct load_error *err)
+bool multiboot_load(const struct guestmem *mem, const struct load_input *in, struct load_entry *out,
+		    struct load_error *err)
 {
 	struct kernel k = {0};
 	struct header h;
@@ -222,16 +232,20 @@ bool multiboot_load(const struct guestmem *mem, const struct load_input *in,
 	if (at < 0)
 		return load_fail(err, "the kernel has no multiboot header");
 	if (h.flags & 0xffff & ~HEADER_KNOWN)
-		return load_fail(err, "the multiboot kernel demands features 0x%x, which do not exist",
+		return load_fail(err,
+				 "the multiboot kernel demands features 0x%x, which do not exist",
 				 h.flags & 0xffff & ~HEADER_KNOWN);
 	if (h.flags & HEADER_ADDRESSES ? !load_by_addresses(mem, in, (uint64_t)at, &h, &k, err)
 				       : !load_elf(mem, in, &k, err))
 		return false;
 	initrd = (k.end + TF_PAGE_MASK) & ~(uint64_t)TF_PAGE_MASK;
 	if (in->has_initrd) {
-		if (in->initrd.bytes > in->map->low_end || initrd > in->map->low_end - in->initrd.bytes)
-			return load_fail(err, "the guest's memory ends at 0x%lx; kernel and module need "
-					 "0x%lx", (unsigned long)in->map->low_end,
+		if (in->initrd.bytes > in->map->low_end ||
+		    initrd > in->map->low_end - in->initrd.bytes)
+			return load_fail(err,
+					 "the guest's memory ends at 0x%lx; kernel and module need "
+					 "0x%lx",
+					 (unsigned long)in->map->low_end,
 					 (unsigned long)(initrd + in->initrd.bytes));
 		if (!load_write(mem, initrd, in->initrd.data, in->initrd.bytes, err))
 			return false;

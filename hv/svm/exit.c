@@ -21,13 +21,23 @@ void svm_skip(struct vcpu *v, unsigned int fallback)
 		vcpu_skip(v, fallback);
 }
 
+/* The guest's XCR0 is never switched: some CPUs let XSETBV through in spite of the intercept. */
+static uint64_t host_xcr0(void)
+{
+	uint32_t lo = 1, hi = 0;
+
+	if (x86_read_cr4() & CR4_OSXSAVE)
+		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
 static void exit_cpuid(struct vcpu *v)
 {
 	const struct cpuid_vcpu state = {
 		.apic_id = v->index,
 		.apic_enabled = v->apic.base & APIC_BASE_EN,
 		.cr4 = v->vmcb->save.cr4,
-		.xcr0 = v->xcr0,
+		.xcr0 = host_xcr0(),
 	};
 	struct cpuid_regs r;
 
@@ -125,7 +135,6 @@ static void exit_xsetbv(struct vcpu *v)
 		vcpu_inject(v, EXC_GP, 0);
 		return;
 	}
-	v->xcr0 = value;
 	svm_skip(v, 3);
 }
 

@@ -127,6 +127,8 @@ static void pass_com1(struct vcpu *v)
  * them closed, right before HLT. */
 static void sleep(struct vcpu *v)
 {
+	uint64_t start = x86_rdtsc();
+
 	x86_cli();
 	x86_stgi();
 	__atomic_store_n(&v->where, WHERE_IDLE, __ATOMIC_SEQ_CST);
@@ -142,6 +144,7 @@ static void sleep(struct vcpu *v)
 	x86_clgi();
 	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_SEQ_CST);
 	x86_sti();
+	v->exit_tsc += x86_rdtsc() - start; /* sleep is no work */
 }
 
 /* Set the VMCB up for the root that the engine wants. */

@@ -15,7 +15,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const struct fmt *const all[] = {&fmt_x86_4,    &fmt_x86_5,        &fmt_npt, &fmt_ept,
+static const struct fmt *const all[] = {&fmt_x86_4,    &fmt_x86_5,	  &fmt_npt, &fmt_ept,
 					&fmt_legacy32, &fmt_legacy32_pse, &fmt_pae};
 
 static void test_known_words(void **state)
@@ -42,8 +42,9 @@ static void test_known_words(void **state)
 		{&fmt_ept, 2, 0x40000000, PERM_RWX | PERM_A | PERM_D, 0x400003b7},
 	};
 	for (size_t i = 0; i < COUNT(known); i++)
-		assert_int_equal(fmt_make_leaf(known[i].f, known[i].level, known[i].to, known[i].perm),
-				 known[i].word);
+		assert_int_equal(
+			fmt_make_leaf(known[i].f, known[i].level, known[i].to, known[i].perm),
+			known[i].word);
 	assert_int_equal(fmt_make_table(&fmt_x86_4, 0x5000), 0x5027);
 	assert_int_equal(fmt_make_table(&fmt_npt, 0x5000), 0x5027);
 	assert_int_equal(fmt_make_table(&fmt_ept, 0x5000), 0x5107);
@@ -147,8 +148,7 @@ static void test_legacy_words(void **state)
 	assert_int_equal(fmt_table(&fmt_legacy32, 0x12c00087), 0x12c00000);
 	/* A 4 KiB leaf keeps its bits 20:13 as they are. */
 	assert_int_equal(fmt_leaf(&fmt_legacy32_pse, 0, 0x001fe067), 0x001fe000);
-	assert_int_equal(fmt_perm(&fmt_legacy32, 0x1067),
-			 PERM_RWX | PERM_U | PERM_A | PERM_D);
+	assert_int_equal(fmt_perm(&fmt_legacy32, 0x1067), PERM_RWX | PERM_U | PERM_A | PERM_D);
 	/* The PAT bit of a large PAE leaf is no address bit. */
 	assert_int_equal(fmt_leaf(&fmt_pae, 1, UINT64_C(0x8000000000201087)), 0x200000);
 	assert_int_equal(fmt_perm(&fmt_pae, UINT64_C(0x8000000000200087)),
@@ -158,9 +158,9 @@ static void test_legacy_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known_words),     cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_known_words),	cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_leaf_round_trip), cmocka_unit_test(test_split_pieces),
-		cmocka_unit_test(test_indices),         cmocka_unit_test(test_legacy_words),
+		cmocka_unit_test(test_indices),		cmocka_unit_test(test_legacy_words),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

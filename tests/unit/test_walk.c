@@ -535,7 +535,7 @@ static void test_random(void **state)
 {
 	(void)state;
 	static uint64_t before[PAGES][512];
-	const uint32_t flags_of[] = {0,        TF_WRITE,           TF_USER,
+	const uint32_t flags_of[] = {0,	       TF_WRITE,	   TF_USER,
 				     TF_FETCH, TF_USER | TF_WRITE, TF_USER | TF_FETCH,
 				     TF_AC,    TF_AC | TF_WRITE,   TF_IMPLICIT | TF_AC};
 	unsigned int allowed = 0;

@@ -97,9 +97,9 @@ static void ignored_bits(void)
 		      "level %u: entry changed to 0x%lx", level, *e);
 		*e = was;
 	}
-	/* G in an upper entry is ignored, PS in a PML4 entry is reserved. */
+	/* G is ignored in an upper entry (in the root's AMD's manual reserves it). */
 	*space_entry(root, T_BASE, 1) |= PTE_G;
-	*space_entry(root, T_BASE, 3) |= PTE_G;
+	*space_entry(root, T_BASE, 2) |= PTE_G;
 	flush();
 	CHECK(peek(T_BASE) == 5, "G in upper entries matters");
 	space_leave();

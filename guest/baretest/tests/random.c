@@ -143,7 +143,7 @@ static void access(struct model *m)
 
 static void random_history(void)
 {
-	struct model m = {.rng = rng_for("flush/random", 0)};
+	struct model m = {.rng = rng_for("flush/random", 0), .stamp = 1 << 20};
 
 	for (unsigned int p = 0; p < PAGES; p++)
 		m.page[p] = page_tagged(1000 + p);
