@@ -140,6 +140,7 @@ struct vcpu {
 	uint64_t armed;		 /* what the real timer is set to */
 	uint64_t exit_tsc;	 /* when the current exit began */
 	uint64_t xcr0;		 /* the guest's */
+	uint64_t host_cr4;	     /* of its CPU, while it runs */
 
 	/* any CPU, atomic */
 	uint32_t where;	   /* enum vcpu_where */

@@ -20,6 +20,7 @@ struct vm {
 	enum tf_mode mode;
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
+	uint64_t cr3_reserved; /* bits of CR3 that must be zero in long mode */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */

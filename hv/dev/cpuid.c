@@ -41,14 +41,15 @@ enum {
 	L1D_PSE = BIT(3),
 	L1D_TSC = BIT(4),
 	L1D_PAE = BIT(6),
+	L1D_MCE = BIT(7),
 	L1D_APIC = BIT(9),
 	L1D_MTRR = BIT(12),
 	L1D_PGE = BIT(13),
+	L1D_MCA = BIT(14),
 	L1D_FXSR = BIT(24),
 	L1D_SSE = BIT(25),
 	L1D_HTT = BIT(28),
-	/* FPU VME DE PSE TSC MSR PAE CX8, SEP PGE CMOV PAT PSE36, CLFSH, MMX FXSR SSE SSE2 SS.
-	 * Machine checks (7, 14) are the hypervisor's. */
+	/* FPU VME DE PSE TSC MSR PAE CX8, SEP PGE CMOV PAT PSE36, CLFSH, MMX FXSR SSE SSE2 SS. */
 	L1D_HOST = 0x0f8ba97f,
 };
 
@@ -162,7 +163,8 @@ static uint32_t leaf1_edx(const struct cpuid_policy *p)
 {
 	uint32_t d = ask(p, 1, 0).edx & L1D_HOST;
 
-	return d | L1D_MTRR | (p->cpus > 1 ? L1D_HTT : 0);
+	/* There are machine checks, but no bank that could report one. */
+	return d | L1D_MTRR | L1D_MCE | L1D_MCA | (p->cpus > 1 ? L1D_HTT : 0);
 }
 
 static struct cpuid_regs leaf7(const struct cpuid_policy *p)
@@ -402,7 +404,7 @@ uint64_t cpuid_cr4_allowed(const struct cpuid_policy *p)
 	cr4 |= d & L1D_DE ? 1 << 3 : 0;
 	cr4 |= d & L1D_PSE ? 1 << 4 : 0;
 	cr4 |= d & L1D_PAE ? 1 << 5 : 0;
-	cr4 |= 1 << 6; /* MCE: harmless, no machine check is ever raised */
+	cr4 |= d & L1D_MCE ? 1 << 6 : 0;
 	cr4 |= d & L1D_PGE ? 1 << 7 : 0;
 	cr4 |= d & L1D_FXSR ? 1 << 9 : 0;
 	cr4 |= d & L1D_SSE ? 1 << 10 : 0;

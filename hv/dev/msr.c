@@ -17,6 +17,8 @@ enum {
 	MSR_SYSENTER_CS = 0x174,
 	MSR_SYSENTER_ESP = 0x175,
 	MSR_SYSENTER_EIP = 0x176,
+	MSR_MCG_CAP = 0x179,
+	MSR_MCG_STATUS = 0x17a,
 	MSR_MISC_ENABLE = 0x1a0,
 	MSR_DEBUGCTL = 0x1d9,
 	MSR_MTRR_PHYS = 0x200,
@@ -179,6 +181,8 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 		return MSR_OK;
 	case MSR_TOP_MEM:
 	case MSR_TOP_MEM2:
+	case MSR_MCG_CAP: /* no banks */
+	case MSR_MCG_STATUS:
 		return MSR_OK;
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_SYSTEM_TIME:
@@ -262,6 +266,8 @@ enum msr_result msr_write(struct msr_shared *s, struct msr_vcpu *m, struct lapic
 		if (has_ibpb(p))
 			return value & ~UINT64_C(1) ? MSR_GP : MSR_OK;
 		break;
+	case MSR_MCG_STATUS:
+		return value ? MSR_GP : MSR_OK;
 	case MSR_PATCH_LEVEL:
 		return MSR_OK; /* asks for the level to be reported: it always is */
 	case MSR_MTRR_DEFAULT:

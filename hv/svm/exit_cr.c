@@ -24,6 +24,7 @@ static void set_all(struct vcpu *v, uint64_t cr0, uint64_t efer)
 	tf_vcpu_set_regs(v->mmu, &r);
 	v->vmcb->save.cr0 = cr0;
 	v->vmcb->save.efer = efer | EFER_SVME | (v->shadow ? EFER_NXE : 0);
+	v->flush = true;
 	vcpu_forget_insns(v);
 }
 
@@ -51,6 +52,7 @@ static bool cr0_write(struct vcpu *v, uint64_t new)
 	}
 	tf_write_cr0(v->mmu, new);
 	v->vmcb->save.cr0 = new;
+	v->flush = true;
 	return true;
 }
 
@@ -83,12 +85,14 @@ static bool cr4_write(struct vcpu *v, uint64_t new)
 		return false;
 	tf_write_cr4(v->mmu, new);
 	v->vmcb->save.cr4 = new;
+	v->flush = true;
 	vcpu_forget_insns(v);
 	return true;
 }
 
 static bool cr_write(struct vcpu *v, unsigned int number, uint64_t value)
 {
+	vcpu_sync_regs(v);
 	switch (number) {
 	case 0:
 		v->kind = KIND_CR0;
@@ -157,6 +161,7 @@ static bool lmsw(struct vcpu *v, const struct insn *i)
 		value = v->gpr[i->reg];
 	}
 	value = (old & ~0xeull) | (value & 0xf);
+	vcpu_sync_regs(v);
 	if (!cr0_write(v, value)) {
 		vcpu_inject(v, EXC_GP, 0);
 		return false;
@@ -185,6 +190,7 @@ void exit_cr0(struct vcpu *v)
 		done = lmsw(v, i);
 		break;
 	case INSN_CLTS:
+		vcpu_sync_regs(v);
 		done = cr0_write(v, v->vmcb->save.cr0 & ~CR0_TS);
 		break;
 	default:

@@ -244,13 +244,40 @@ static void unload_event(struct vcpu *v)
 	lapic_exit(&v->apic, (uint8_t)(c->int_ctl & V_TPR_MASK));
 }
 
+/* Forget the guest's translations: an ASID that was never used has none. Only when they run out is
+ * the TLB flushed (APM vol. 2, 15.16). The vCPU has its CPU, and so all the CPU's ASIDs, for itself. */
+static void new_asid(struct vcpu *v)
+{
+	v->flush = false;
+	if (++v->vmcb->ctl.asid < svm_asids)
+		return;
+	v->vmcb->ctl.asid = 1;
+	v->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
+}
+
+/* Run with the guest's own choice of the CR4 bits that make no difference to us. A world switch that
+ * changes one of them loses more than it has to on some machines: a CPU need not, and emulators do,
+ * flush once more for each. */
+static void follow_cr4(struct vcpu *v)
+{
+	const uint64_t bits = CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP;
+	uint64_t want = (v->host_cr4 & ~bits) | (v->vmcb->save.cr4 & bits);
+
+	if (want == v->host_cr4)
+		return;
+	v->host_cr4 = want;
+	x86_write_cr4(want);
+}
+
 static void enter(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 	uint64_t now;
 
-	b->ctl.tlb_control = v->flush ? TLB_FLUSH_ALL : TLB_KEEP;
-	v->flush = false;
+	b->ctl.tlb_control = TLB_KEEP;
+	if (v->flush)
+		new_asid(v);
+	follow_cr4(v);
 	b->save.rax = v->gpr[REG_RAX];
 	b->save.rsp = v->gpr[REG_RSP];
 	now = x86_rdtsc();
@@ -261,6 +288,19 @@ static void enter(struct vcpu *v)
 	v->exit_tsc = x86_rdtsc();
 	v->gpr[REG_RAX] = b->save.rax;
 	v->gpr[REG_RSP] = b->save.rsp;
+}
+
+/* A guest in nested mode writes CR3 without an exit. Silicon raises #GP for address bits that it does
+ * not have; an emulator may take them, and the next VMRUN fails. Then the #GP is a little late. */
+static bool refuse_cr3(struct vcpu *v)
+{
+	struct vmcb_save *s = &v->vmcb->save;
+
+	if (v->shadow || !(s->efer & EFER_LMA) || !(s->cr3 & vm.cr3_reserved))
+		return false;
+	s->cr3 &= ~vm.cr3_reserved;
+	vcpu_inject(v, EXC_GP, 0);
+	return true;
 }
 
 void svm_run(struct vcpu *v)
@@ -297,8 +337,9 @@ void svm_run(struct vcpu *v)
 		if (v->vmcb->ctl.exit_code == EXIT_INTR) {
 			v->kind = KIND_INTR;
 			window();
-			continue;
+			refuse_cr3(v);
+		} else if (!refuse_cr3(v)) {
+			svm_exit(v);
 		}
-		svm_exit(v);
 	}
 }

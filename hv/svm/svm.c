@@ -13,6 +13,7 @@
 uint8_t svm_iopm[SVM_IOPM_BYTES] __attribute__((aligned(4096)));
 uint8_t svm_msrpm[SVM_MSRPM_BYTES] __attribute__((aligned(4096)));
 bool svm_has_nrip;
+uint32_t svm_asids;
 
 void svm_check(void)
 {
@@ -25,6 +26,7 @@ void svm_check(void)
 		vm_fail("this CPU has no nested paging (SVM NPT)");
 	if (!x86_rdmsr_safe(MSR_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS))
 		vm_fail("SVM is switched off by the firmware");
+	svm_asids = x86_cpuid(0x8000000a, 0).ebx;
 	svm_has_nrip = x86_cpuid(0x8000000a, 0).edx & (1u << 3);
 }
 
@@ -38,7 +40,8 @@ void svm_enable(struct vcpu *v)
 	/* XSETBV is executed for the guest in the hypervisor. */
 	if (f1.ecx & (1u << 26))
 		cr4 |= CR4_OSXSAVE;
-	x86_write_cr4(cr4 | CR4_OSFXSR | CR4_OSXMMEXCPT);
+	v->host_cr4 = cr4 | CR4_OSFXSR | CR4_OSXMMEXCPT;
+	x86_write_cr4(v->host_cr4);
 }
 
 void svm_maps_init(void)

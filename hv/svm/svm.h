@@ -13,6 +13,9 @@
 #define SEG_L  (1u << 9)
 #define SEG_DB (1u << 10)
 
+/* ASIDs that the CPU has, the host's 0 among them; set by svm_check(). */
+extern uint32_t svm_asids;
+
 /* Does this CPU have what we need? Ends the VM with one clear line if not. */
 void svm_check(void);
 /* Turn SVM on; on each CPU. */
