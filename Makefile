@@ -49,7 +49,7 @@ BARETEST_SRC := $(sort $(wildcard guest/baretest/*/*.c))
 # guest's FPU and vector registers stay loaded while the hypervisor runs.
 BARE := -ffreestanding -nostdinc -isystem $(GCC_INCLUDE) -fno-stack-protector -mno-red-zone \
 	-mcmodel=small -mgeneral-regs-only -fno-pic -fno-pie -fcf-protection=none \
-	-fno-asynchronous-unwind-tables -O2 -g
+	-fno-asynchronous-unwind-tables -O2 -g -flto -fno-fat-lto-objects
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FUZZER := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
@@ -150,12 +150,12 @@ $(eval $(call archive,support-fuzz,$(FUZZ_SUPPORT)))
 # The engine as one object that shows nothing but its facade: what an embedder links.
 $(B)/twofold-engine.o: $(BARE_OBJ)
 	$(call say,LD,$@)
-	$(Q)ld -r -o $@.all $^
+	$(Q)$(CC) $(BARE) -nostdlib -r -flinker-output=nolto-rel -o $@.all $^
 	$(Q)$(OBJCOPY) -w --keep-global-symbol='tf_*' $@.all $@
 
 $(B)/twofold-hv.elf64: $(HV_OBJ) $(B)/twofold-engine.o hv/boot/link.ld
 	$(call say,LD,$@)
-	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
+	$(Q)$(CC) $(BARE) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
 		-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments -T hv/boot/link.ld \
 		-o $@ $(HV_OBJ) $(B)/twofold-engine.o
 
@@ -279,4 +279,4 @@ clean:
 distclean:
 	$(Q)rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' -not -path '*/stress/*' 2>/dev/null)

@@ -5,15 +5,17 @@
 def median: sort | if length == 0 then null
 	elif length % 2 == 1 then .[length / 2 | floor]
 	else (.[length / 2 - 1] + .[length / 2]) / 2 end;
-def right($n): tostring | (" " * ([$n - length, 0] | max)) + .;
-def left($n): tostring | . + (" " * ([$n - length, 0] | max));
+# jq's own "x" * 0 is null.
+def many($n): if $n > 0 then . * $n else "" end;
+def right($n): tostring | . as $t | (" " | many($n - ($t | length))) + $t;
+def left($n): tostring | . as $t | $t + (" " | many($n - ($t | length)));
 def pow10($d): reduce range($d) as $i (1; . * 10);
 # A number with D digits after the point.
 def fixed($d): if . == null then "-" else
 	(. * pow10($d) | round) as $n |
 	if $d == 0 then "\($n)" else
 	($n % pow10($d) | tostring) as $f |
-	"\($n / pow10($d) | floor).\("0" * ($d - ($f | length)))\($f)" end end;
+	"\($n / pow10($d) | floor).\("0" | many($d - ($f | length)))\($f)" end end;
 # Three digits that count.
 def short: if . == null then "-" elif . >= 100 then fixed(0) elif . >= 10 then fixed(1)
 	elif . >= 1 then fixed(2) else fixed(3) end;
@@ -23,7 +25,7 @@ def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
 | $all[0].machine as $m
 | [$all[1:][] | select(.way)] as $runs
 | ["none", "nested", "shadow", "kvm-nested", "kvm-shadow"] as $ways
-| ($runs[0].cpus) as $cpus
+| ($runs[0].cpus // 0) as $cpus
 | [$runs[] | select(.kind == "work")] as $timed
 | ([$timed[].work[].work] | reduce .[] as $w ([]; if index($w) then . else . + [$w] end)) as $parts
 
@@ -31,10 +33,11 @@ def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
 | (["boot", "boot_quiet"] + $parts) as $rows
 | (reduce $ways[] as $way ({}; .[$way] =
 	([$timed[] | select(.way == $way)] as $of |
-	 {boot: ([$of[].boot] | median),
-	  boot_quiet: ([$runs[] | select(.kind == "quiet" and .way == $way) | .boot] | median)} +
-	 (reduce $parts[] as $p ({}; .[$p] =
-		([$of[].work[] | select(.work == $p) | .seconds] | median)))))) as $s
+	 {boot: [$of[].boot],
+	  boot_quiet: [$runs[] | select(.kind == "quiet" and .way == $way) | .boot]} +
+	 (reduce $parts[] as $p ({}; .[$p] = [$of[].work[] | select(.work == $p) | .seconds]))))) as $all_s
+| ($all_s | map_values(map_values(median))) as $s
+| ($all_s | map_values(map_values(min))) as $fastest
 | (reduce $ways[] as $way ({}; .[$way] =
 	([$timed[] | select(.way == $way) | .work[] | select(.work == "arith") | .seconds] |
 	 if length == 0 then null else {min: min, max: max} end))) as $noise
@@ -55,6 +58,13 @@ def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
 	arith: 8}[$p];
   def exits_of($way; $p): ours_at($way; number_of($p)).n;
 
+  def ratio_rows($t): $rows[] as $r | "  " + (($title[$r] // $r) | left(26)) +
+	([($t.nested[$r] | over($t["kvm-nested"][$r])), ($t.shadow[$r] | over($t["kvm-shadow"][$r])),
+	  ($t.nested[$r] | over($t.none[$r])), ($t.shadow[$r] | over($t.none[$r]))] |
+	 map(fixed(2) | right(12)) | join("")) +
+	($t.shadow[$r] | over($t.nested[$r]) | fixed(2) | right(14)) +
+	($t["kvm-shadow"][$r] | over($t["kvm-nested"][$r]) | fixed(2) | right(19));
+
 # The wanted ratios, for 1 CPU.
   def verdict($value; $most): if $value == null then "-" elif $value <= $most then "met" else "MISSED" end;
   def target($name; $value; $most):
@@ -62,19 +72,18 @@ def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
 
 "machine: \($m.cpu), \($m.cpus) CPUs, Linux \($m.linux), QEMU \($m.qemu) (TCG, -cpu EPYC,+svm,+npt), \($m.day)",
 "guest: \($m.guest), \($cpus) CPU(s), 512 MiB; medians of \([$timed[] | select(.way == "none")] | length) rounds; load of the host at the ends of runs: \([$runs[].load] | if length == 0 then "-" else "\(min) to \(max)" end)",
+([$all[] | select(.failed)] | group_by(.failed)[] | "failed runs: \(.[0].failed) \(length)"),
 "",
 "seconds                     " + ([$ways[] | right(12)] | join("")),
 ($rows[] as $r | "  " + (($title[$r] // $r) | left(26)) + ([$ways[] as $w | $s[$w][$r] | fixed(3) | right(12)] | join(""))),
 "  " + ("arith, fastest to slowest" | left(26)) + ([$ways[] as $w | $noise[$w] |
 	if . == null then "-" else "\(.min | fixed(2))-\(.max | fixed(2))" end | right(12)] | join("")),
 "",
-"ratios                        nested/KVM  shadow/KVM nested/none shadow/none shadow/nested KVM: shadow/nested",
-($rows[] as $r | "  " + (($title[$r] // $r) | left(26)) +
-	([($s.nested[$r] | over($s["kvm-nested"][$r])), ($s.shadow[$r] | over($s["kvm-shadow"][$r])),
-	  ($s.nested[$r] | over($s.none[$r])), ($s.shadow[$r] | over($s.none[$r]))] |
-	 map(fixed(2) | right(12)) | join("")) +
-	($s.shadow[$r] | over($s.nested[$r]) | fixed(2) | right(14)) +
-	($s["kvm-shadow"][$r] | over($s["kvm-nested"][$r]) | fixed(2) | right(19))),
+"ratios of medians             nested/KVM  shadow/KVM nested/none shadow/none shadow/nested KVM: shadow/nested",
+ratio_rows($s),
+"",
+"ratios of the fastest rounds",
+ratio_rows($fastest),
 "",
 "exits for each operation          nested      shadow  kvm-nested  kvm-shadow   of which, most frequent, in shadow mode",
 ($parts[] as $p | part_of($p) as $w | ours_at("shadow"; number_of($p)) as $x | "  " + ($p | left(26)) +

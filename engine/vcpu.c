@@ -53,6 +53,7 @@ void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
 static void flush_at_load(struct tf_vcpu *v, bool global)
 {
 	v->flush = true;
+	psc_clear(v);
 	__atomic_store_n(&v->resync, true, __ATOMIC_RELEASE);
 	if (global)
 		v->resync_global = true;

@@ -52,6 +52,17 @@ struct tf_vm {
 	uint64_t remote_flushes, device_faults; /* atomic */
 };
 
+/* A paging-structure cache: the leaf table behind 2 MiB of addresses, as a walk found it. Good
+ * until the vCPU's next flush (SDM vol. 3, 4.10.3) and while no shadow was dropped. */
+struct psc {
+	uint64_t tag; /* address >> 21, plus one; 0: empty */
+	struct shadow *s;
+	uint64_t drops; /* the cache's count of dropped shadows then */
+	struct walk_upper upper;
+};
+
+#define PSC_ENTRIES 4u
+
 struct tf_vcpu {
 	struct tf_vm *vm;
 	struct group *group;
@@ -66,6 +77,10 @@ struct tf_vcpu {
 	bool resync_global; /* globals too */
 	uint32_t global_epoch; /* of its last flush that covered globals */
 	hpa_t self;
+	struct psc psc[PSC_ENTRIES];
+	uint64_t last_page; /* of the last fault that the psc answered, and how: not twice the same
+			     */
+	bool last_refused;
 };
 
 static inline struct group *group_of(struct tf_vcpu *v)

@@ -57,7 +57,7 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 		if ((word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 			entry_or(&fr->word, FRAME_DIRTY);
 	}
-	if (shadow_fill(op, v, w, a->at, write) != TF_OK)
+	if (shadow_fill(op, v, w, a->at) != TF_OK)
 		return NO_MEMORY;
 	return DONE;
 }
@@ -92,7 +92,11 @@ void shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcom
 	vm_op_begin(&op, vm);
 	for (;;) {
 		lock_take(&op, &g->lock);
-		r = attempt(&op, v, a, &w);
+		enum psc_answer quick = psc_fault(v, a, &w);
+		if (quick == PSC_NONE)
+			r = attempt(&op, v, a, &w);
+		else
+			r = quick == PSC_DONE ? DONE : FAULTS;
 		if (r == DONE)
 			g->n.shadow_faults++;
 		else if (r == FAULTS)
@@ -135,6 +139,7 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 		shadow_invlpg(&op, vm, g, v->root, at);
 	/* The address may be a global's, in a table that hangs under other roots only. */
 	v->global_epoch = ++g->shadows.epoch;
+	psc_clear(v);
 	lock_drop(&op, &g->lock);
 	vm_op_end(&op, vm);
 	v->flush = true;
@@ -159,6 +164,7 @@ static enum tf_status mode_shadow_load(struct op *op, struct tf_vcpu *v, hpa_t *
 		if (st != TF_OK)
 			return st;
 		root_set(v, s);
+		psc_clear(v);
 		shadow_resync_root(op, vm, g, s, v->resync_global, v->global_epoch);
 		if (v->resync_global)
 			v->global_epoch = g->shadows.epoch;
@@ -172,6 +178,7 @@ static enum tf_status mode_shadow_load(struct op *op, struct tf_vcpu *v, hpa_t *
 static void mode_shadow_leave(struct tf_vcpu *v)
 {
 	root_set(v, NULL);
+	psc_clear(v);
 	v->resync = v->resync_global = true;
 }
 

@@ -70,7 +70,7 @@ struct shadow {
 	uint16_t roots;	   /* vCPUs that run on it as a root */
 	uint16_t pins;	   /* held by the operation under way */
 	uint32_t epoch;	   /* of the re-read that visited it last */
-	uint32_t read;  /* epoch of the last re-read of all its entries */
+	uint32_t read;	   /* epoch of the last re-read of all its entries */
 	uint32_t quiet;	   /* entries re-read in vain since the last change */
 	uint32_t patience; /* how many of them before it is tracked */
 	bool live, tracked, touched;
@@ -177,8 +177,8 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child);
 /* The guest is about to write a tracked frame: its shadows become unsync, it may be written. */
 void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Re-read all that is unsync in and under a shadow, and track what was quiet for long enough. Leaf
- * tables of globals alone are passed over if not `global` and if they were read since epoch `since`:
- * the vCPU's last flush that covered globals may have been under another root. */
+ * tables of globals alone are passed over if not `global` and if they were read since epoch
+ * `since`: the vCPU's last flush that covered globals may have been under another root. */
 void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
 			bool global, uint32_t since);
 /* The same before a shadow is linked; tracks nothing, allocates nothing. */
@@ -196,10 +196,25 @@ void shadow_drop_stale(struct tf_vm *vm, struct group *g, struct shadow *root, g
  */
 bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte);
 /* Install all levels for a walk that succeeded. TF_E_NOMEM: nothing wrong is installed. */
-enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
-			   bool write) TF_MUST_CHECK;
+enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w,
+			   gva_t at) TF_MUST_CHECK;
 /* The root shadow for the vCPU's CR3; NULL in *out when CR3 names no memory. */
 enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out) TF_MUST_CHECK;
+
+/* ---- shadow_psc.c: faults that the paging-structure cache answers ---- */
+
+enum psc_answer { PSC_NONE, PSC_DONE, PSC_FAULTS };
+/* Answer a fault from the vCPU's cache, if it can be: no walk, no allocation. PSC_FAULTS: w->pfec.
+ */
+enum psc_answer psc_fault(struct tf_vcpu *v, const struct tf_access *a, struct walk *w);
+/* Remember what a walk found; s is the shadow of the leaf table. */
+void psc_put(struct tf_vcpu *v, const struct walk *w, gva_t at, struct shadow *s);
+void psc_clear(struct tf_vcpu *v);
+/* Fill the entries of [from, to) that are not there and that the guest has marked accessed. */
+void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
+		    unsigned int to);
+#define SHADOW_WINDOW                                                                              \
+	16u /* entries, aligned: the neighbours of a fault in a table that is in use */
 
 /* Can the vCPU run on shadow tables: long mode with paging and CR0.WP? */
 bool shadow_is_possible(const struct tf_regs *r);

@@ -8,8 +8,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/shadow.h"
 
-#define WINDOW 16u /* entries, aligned: the neighbours of a fault in a table that is in use */
-
 bool shadow_is_possible(const struct tf_regs *r)
 {
 	const uint64_t cr0_wp = UINT64_C(1) << 16, cr0_pg = UINT64_C(1) << 31;
@@ -55,9 +53,8 @@ static void path_drop(struct path *p)
 		p->s[--p->n]->pins--;
 }
 
-/* Fill the entries of [from, to) that are not there and that the guest has marked accessed. */
-static void prefill_pages(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
-			  unsigned int to)
+void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
+		    unsigned int to)
 {
 	for (unsigned int i = from; i < to; i++) {
 		uint64_t gpte = entry_read(&s->guest[i]);
@@ -167,7 +164,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 
 /* Install the leaf for the frame of the walk in s (level 0, or 1 for a large one). */
 static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at, gfn_t f,
-		 uint64_t gpte, bool write)
+		 uint64_t gpte)
 {
 	struct tf_vm *vm = v->vm;
 	unsigned int i = gva_index(at, s->role.level);
@@ -177,8 +174,6 @@ static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at,
 	if (large)
 		f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
 	uint64_t e = spte_leaf(gpte, word, large ? b->large : word_hpa(word), large) | SPTE_A;
-	if (write)
-		e |= SPTE_D;
 	if (bit_get(s->present, i) && !((entry_read(&s->spt[i]) ^ e) & ~(SPTE_A | SPTE_D))) {
 		g->n.spurious_faults++; /* a stale TLB entry, or another vCPU was faster */
 		v->flush = true;
@@ -187,16 +182,15 @@ static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at,
 	spte_set_leaf(vm, g, s, i, e, gpte, f);
 	if (large)
 		return;
-	unsigned int from = fresh ? 0 : i & ~(WINDOW - 1),
-		     to = fresh ? SHADOW_ENTRIES : from + WINDOW;
+	unsigned int from = fresh ? 0 : i & ~(SHADOW_WINDOW - 1),
+		     to = fresh ? SHADOW_ENTRIES : from + SHADOW_WINDOW;
 	if (s->role.direct)
 		prefill_pieces(vm, g, s, from, to);
 	else
-		prefill_pages(vm, g, s, from, to);
+		shadow_prefill(vm, g, s, from, to);
 }
 
-enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
-			   bool write)
+enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
@@ -219,8 +213,7 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 		path_add(&path, s);
 	}
 	if (st == TF_OK)
-		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry,
-		     write);
+		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry);
 	path_drop(&path);
 	return st;
 }

@@ -277,3 +277,36 @@ bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_ac
 	}
 	return true;
 }
+
+struct walk_upper walk_upper_of(const struct walk *w)
+{
+	struct walk_upper u = {.levels = w->levels, .all = ~UINT64_C(0), .any = 0};
+	for (unsigned int l = 1; l < w->levels; l++) {
+		u.all &= w->step[l].entry;
+		u.any |= w->step[l].entry;
+	}
+	return u;
+}
+
+bool walk_last(const struct walk_cpu *cpu, const struct tf_access *a, const struct walk_upper *u,
+	       uint64_t entry, struct walk *w)
+{
+	uint64_t reserved = X86_ADDR & ~((UINT64_C(1) << cpu->maxphyaddr) - 1);
+	if (!(cpu->r.efer & EFER_NXE))
+		reserved |= X86_NX;
+	w->levels = u->levels;
+	w->leaf = w->stop = 0;
+	w->step[0].entry = entry;
+	if (!(entry & X86_P))
+		return fault(cpu, a->flags, w, 0, 0);
+	if (entry & reserved)
+		return fault(cpu, a->flags, w, 0, TF_PF_P | TF_PF_RSVD);
+	w->gpa = gpa((entry & X86_ADDR) | (a->at.v & TF_PAGE_MASK));
+	w->writable = u->all & entry & X86_W;
+	w->user = u->all & entry & X86_U;
+	w->nx = (u->any | entry) & X86_NX;
+	w->global = (entry & X86_G) && (cpu->r.cr4 & CR4_PGE);
+	w->dirty = entry & X86_D;
+	w->pkey = entry >> X86_PKEY_SHIFT & 15;
+	return finish(cpu, a->flags, w);
+}

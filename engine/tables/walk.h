@@ -57,4 +57,18 @@ struct walk {
 bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a,
 	      bool set_ad, struct walk *w) TF_MUST_CHECK;
 
+/* The rights that the entries above a leaf table gave: what a paging-structure cache keeps. */
+struct walk_upper {
+	unsigned int levels;
+	uint64_t all, any; /* bits set in all of them, in any of them */
+};
+
+/* What a finished long-mode walk found above level 0. */
+struct walk_upper walk_upper_of(const struct walk *w);
+
+/* The last step of a long-mode walk, for a level 0 entry that the caller read: as walk_gva()
+ * without set_ad, but that w->step[] has this entry alone, without its address. */
+bool walk_last(const struct walk_cpu *cpu, const struct tf_access *a, const struct walk_upper *u,
+	       uint64_t entry, struct walk *w) TF_MUST_CHECK;
+
 #endif

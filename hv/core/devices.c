@@ -122,6 +122,8 @@ static void host_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
 
 void devices_create(void)
 {
+	struct cpuid_policy all;
+
 	vm.cpuid = (struct cpuid_policy){
 		.host = host_cpuid,
 		.cpus = vm.cpus,
@@ -134,6 +136,9 @@ void devices_create(void)
 		.kvm_pv_ipi = true,
 		.no_la57 = true,
 	};
+	all = vm.cpuid;
+	all.no_la57 = all.no_pcid = all.no_pku = false;
+	vm.watch_cr4 = cpuid_cr4_allowed(&all) != cpuid_cr4_allowed(&vm.cpuid);
 	vm.bus.ops = &apic_ops;
 	ioapic_create(&vm.ioapic, &vm.bus);
 	ports_create(&vm.ports, &port_ops, NULL, vm.cpus, acpi.pm_timer);

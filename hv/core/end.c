@@ -85,7 +85,7 @@ void vm_fail(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_error("%s", text);
-	vm_end(END_ERROR, 66);
+	vm_end(END_ERROR, vm.start_tsc ? 3 : 66);
 }
 
 void hv_panic(const char *file, int line, const char *what)

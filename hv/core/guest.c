@@ -40,7 +40,6 @@ void guest_create(void)
 			pages_free_bytes() >> 20);
 	devices_create();
 	c.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid);
-	vm.cr3_reserved = ~((1ull << c.maxphyaddr) - 1);
 	must(tf_vm_create(vm.host, &c, &vm.mmu), "making the VM");
 	e820_build(&map, vm.mem);
 	must(tf_mem_add(vm.mmu, gpa(0), map.low_end, 0), "giving the guest memory");

@@ -20,7 +20,7 @@ struct vm {
 	enum tf_mode mode;
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
-	uint64_t cr3_reserved; /* bits of CR3 that must be zero in long mode */
+	bool watch_cr4;        /* the CPU has CR4 features that the guest must not use */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */
@@ -50,7 +50,7 @@ enum end_reason {
  * first caller wins, and no call returns. */
 _Noreturn void vm_end(enum end_reason reason, unsigned int code);
 
-/* One clear line, then vm_end(END_ERROR, 66). */
+/* One clear line, then vm_end(END_ERROR): code 66 before the guest starts, 3 after. */
 _Noreturn void vm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* An impossible state in the hypervisor itself. */

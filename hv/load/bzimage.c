@@ -165,7 +165,7 @@ static bool place_initrd(struct image *im, const struct load_input *in, struct l
 
 static bool write_page_tables(const struct guestmem *mem, struct load_error *err)
 {
-	uint64_t page[512];
+	static uint64_t page[512]; /* too large for a small stack; loaded once */
 
 	memset(page, 0, sizeof(page));
 	page[0] = (FLAT_TABLES + TF_PAGE_SIZE) | PTE_PW;

@@ -172,6 +172,20 @@ static _Noreturn void exit_unknown(struct vcpu *v)
 	vm_end(END_ASSERT, 0);
 }
 
+/* VMRUN refused the VMCB. In an emulator (QEMU) the guest's own write of an illegal CR3 or CR4 ends like
+ * that, with the guest's RIP at the instruction: it gets the #GP that silicon would raise. */
+static void exit_invalid(struct vcpu *v)
+{
+	const struct insn *i;
+
+	if (v->event)
+		exit_unknown(v); /* not even the #GP went in */
+	i = vcpu_decode(v);
+	if (!i || i->kind != INSN_CR_WRITE)
+		exit_unknown(v);
+	vcpu_inject(v, EXC_GP, 0);
+}
+
 static _Noreturn void exit_shutdown(struct vcpu *v)
 {
 	const struct vmcb_save *s = &v->vmcb->save;
@@ -258,6 +272,10 @@ void svm_exit(struct vcpu *v)
 		break;
 	case EXIT_SHUTDOWN:
 		exit_shutdown(v);
+	case EXIT_INVALID:
+	case (uint32_t)EXIT_INVALID:
+		exit_invalid(v);
+		break;
 	default:
 		exit_unknown(v);
 	}

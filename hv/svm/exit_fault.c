@@ -47,6 +47,14 @@ static void device(struct vcpu *v, uint64_t at)
 	uint64_t bases[6], rip = v->vmcb->save.rip;
 
 	v->kind = KIND_MMIO;
+	if (v->event) {
+		/* An event's frame, or its gate, lies where no memory is. */
+		if ((v->event & EVENT_VECTOR_MASK) == EXC_DF)
+			vm_end(END_TRIPLE_FAULT, 0);
+		v->event = 0;
+		vcpu_inject(v, EXC_DF, 0);
+		return;
+	}
 	i = vcpu_decode(v);
 	if (!i)
 		return;

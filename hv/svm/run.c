@@ -290,19 +290,6 @@ static void enter(struct vcpu *v)
 	v->gpr[REG_RSP] = b->save.rsp;
 }
 
-/* A guest in nested mode writes CR3 without an exit. Silicon raises #GP for address bits that it does
- * not have; an emulator may take them, and the next VMRUN fails. Then the #GP is a little late. */
-static bool refuse_cr3(struct vcpu *v)
-{
-	struct vmcb_save *s = &v->vmcb->save;
-
-	if (v->shadow || !(s->efer & EFER_LMA) || !(s->cr3 & vm.cr3_reserved))
-		return false;
-	s->cr3 &= ~vm.cr3_reserved;
-	vcpu_inject(v, EXC_GP, 0);
-	return true;
-}
-
 void svm_run(struct vcpu *v)
 {
 	x86_clgi();
@@ -337,8 +324,7 @@ void svm_run(struct vcpu *v)
 		if (v->vmcb->ctl.exit_code == EXIT_INTR) {
 			v->kind = KIND_INTR;
 			window();
-			refuse_cr3(v);
-		} else if (!refuse_cr3(v)) {
+		} else {
 			svm_exit(v);
 		}
 	}

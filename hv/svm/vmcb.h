@@ -192,6 +192,8 @@ enum {
 	EXIT_NPF = 0x400,
 };
 
+#define EXIT_INVALID UINT64_MAX /* QEMU stores only 32 bits of it */
+
 /* exit_info1 of EXIT_IOIO */
 #define IOIO_IN	     (1u << 0)
 #define IOIO_STRING  (1u << 2)

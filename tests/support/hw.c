@@ -213,8 +213,7 @@ static void check_no_stale(struct hw_cpu *c)
 				 (unsigned long long)c->ntlb[i].hpa);
 }
 
-/* Be in the guest. False: no memory for a root. */
-static bool enter(struct hw_cpu *c)
+bool hw_enter(struct hw_cpu *c)
 {
 	while (!c->loaded) {
 		struct tf_load l;
@@ -291,7 +290,7 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 	for (;;) {
 		if (h->broken[0])
 			return ended(HW_BROKEN);
-		if (!enter(c))
+		if (!hw_enter(c))
 			return ended(HW_NOMEM);
 		pthread_mutex_lock(&c->guest);
 		if (!c->loaded) {
@@ -376,6 +375,9 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 					hw_break(h, "TF_DEVICE tells another address");
 					return ended(HW_BROKEN);
 				}
+				pthread_mutex_lock(&c->guest);
+				hw_drop_va(c, va, hw_pcid(c), true);
+				pthread_mutex_unlock(&c->guest);
 				res.end = HW_FAULT;
 				res.pfec = oracle_pfec(&c->r, flags, true, true);
 				res.cr2 = va;
@@ -411,7 +413,7 @@ void hw_speculate(struct hw_cpu *c, uint64_t va, uint32_t flags)
 /* Does the host intercept translations' instructions now? False if the guest cannot run. */
 static bool style(struct hw_cpu *c, bool *shadow)
 {
-	if (!c->entered && !enter(c))
+	if (!c->entered && !hw_enter(c))
 		return false;
 	*shadow = c->load.mode == TF_SHADOW;
 	return true;

@@ -158,6 +158,9 @@ void hw_fini(struct hw *h);
 /* After tf_vm_create: create the vCPUs. */
 enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r, uint64_t seed);
 
+/* Be in the guest, as far as tf_vcpu_load() can tell (cpu->load). False: no memory for a root. */
+bool hw_enter(struct hw_cpu *c);
+
 /* One access of 8 (32-bit paging: still 8) aligned bytes, exits and all. */
 struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum hw_op op,
 			   uint64_t operand);

@@ -216,6 +216,9 @@ void main(void);
 void main(void)
 {
 	multiboot_read();
+	/* Firmware leaves the legacy PIC on, with its timer at the double fault's vector. */
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
 	options.seed = rdtsc() & 0xffffff;
 	options_parse();
 	features_read();

@@ -71,6 +71,7 @@ void cpu_setup(struct cpu *c, unsigned int index)
 	c->gdt[7] = tss >> 32;
 	load_tables(c);
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+	__asm__ volatile("lldt %w0" : : "r"(0));
 }
 
 void vector_set(unsigned int vec, void (*fn)(struct trap_frame *))

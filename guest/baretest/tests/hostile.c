@@ -202,7 +202,7 @@ static void stack_nowhere(void)
 	space_leave();
 	CHECK(own_sum() == before, "our own code changed");
 }
-BARETEST(hostile_zstack, "hostile/stack-nowhere", stack_nowhere);
+BARETEST_ASKED(hostile_zstack, "hostile/stack-nowhere", stack_nowhere);
 
 /* Control registers refuse what they must. Not asked for, as TCG (7.2) allows them and then runs on in
  * no mode that there is: CR0.PG without PE, NW without CD, CR4 without PAE in long mode. */
