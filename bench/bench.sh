@@ -6,8 +6,8 @@
 #   nested shadow   Twofold
 #   kvm-nested kvm-shadow   Debian's KVM and QEMU, inside that machine
 #
-#   -n ROUNDS   (5)
-#   -c CPUS     (1)
+#   -n ROUNDS   (5, or the variable ROUNDS)
+#   -c CPUS     (1, or the variable CPUS)
 #   -w WAYS     only these, with commas between
 #   -a ARGS     for the workload, with commas between (see guest/workload/main.c)
 #   -Q          without the boots on a quiet console
@@ -20,8 +20,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 cd "$(dirname "$0")/.." || exit 1
-rounds=5
-cpus=1
+rounds=${ROUNDS:-5}
+cpus=${CPUS:-1}
 ways=none,nested,shadow,kvm-nested,kvm-shadow
 args=
 quiet=1
@@ -115,13 +115,13 @@ run_once() {
 
 # The JSON line of a run: what its console told, and for ours the counters at each mark.
 record() {
-	local up load stats=/dev/null
+	local up load stats="/dev/null"
 	up=$(sed -n 's/^guest: up at \([0-9.]*\) s.*/\1/p' "$out.log" | head -n 1)
 	read -r load _ </proc/loadavg
 	[ ! -s "$out.json" ] || stats=$out.json
 	tr -d '\r' <"$out.log" | grep -aE '^\{"(work|kvm)"' | jq -c -s -n --arg way "$1" --arg kind "$2" \
 		--argjson round "$round" --argjson cpus "$cpus" --arg up "$up" --argjson load "$load" \
-		--slurpfile stats $stats '
+		--slurpfile stats "$stats" '
 		[inputs[]] as $told |
 		{way: $way, kind: $kind, round: $round, cpus: $cpus, load: $load,
 		 boot: ($up | tonumber),
@@ -165,7 +165,7 @@ measure() {
 
 if [ $measure = 1 ]; then
 	for f in $kernel $initramfs build/workload build/twofold build/twofold-hv.elf; do
-		[ -e $f ] || { echo "bench: no $f: make bench makes it" >&2 && exit 66; }
+		[ -e "$f" ] || { echo "bench: no $f: make bench makes it" >&2 && exit 66; }
 	done
 	measure
 elif [ ! -s "$results" ]; then

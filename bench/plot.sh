@@ -39,7 +39,7 @@ under=$(head -n 1 "$results" | jq -r '.machine |
 rounds=$(jq -n '[inputs | select(.kind == "work" and .way == "none")] | length' "$results")
 
 gnuplot <<PLOT
-set terminal svg size 960,420 font "sans-serif,12" background rgb "white"
+set terminal svg size 960,440 font "sans-serif,12" background rgb "white"
 set output "$out.new"
 set title "Time of each part, as a multiple of no hypervisor ($cpus vCPU, medians of $rounds rounds; lower is better)"
 set style data histograms
@@ -52,7 +52,7 @@ set grid ytics lc rgb "#dddddd"
 set border 3
 set xtics nomirror
 set ytics nomirror
-set key top right
+set key outside top center horizontal
 set label "$under" at graph 0.5, screen 0.02 center font ",10" textcolor rgb "#666666" noenhanced
 set bmargin 4
 plot "$data" using 2:xtic(1) title "Twofold nested" lc rgb "#1b6ca8", \

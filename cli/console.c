@@ -47,9 +47,10 @@ static bool terminal_make_raw(void)
 	return tcsetattr(STDIN_FILENO, TCSANOW, &t) == 0;
 }
 
-void console_open(struct console *c, int guest, struct work *tap)
+void console_open(struct console *c, int keys, int guest, struct work *tap)
 {
 	memset(c, 0, sizeof(*c));
+	c->keys = keys;
 	c->guest = guest;
 	c->tap = tap;
 	if (isatty(STDIN_FILENO)) {
@@ -68,14 +69,9 @@ void console_wants(const struct console *c, struct pollfd *p)
 	bool in = c->guest >= 0 && !c->in.closed && lane_is_empty(&c->in);
 
 	p[0] = (struct pollfd){in ? STDIN_FILENO : -1, POLLIN, 0};
-	p[1] = (struct pollfd){c->guest, 0, 0};
-	if (lane_is_empty(&c->out))
-		p[1].events |= POLLIN;
-	if (!lane_is_empty(&c->in))
-		p[1].events |= POLLOUT;
-	if (!p[1].events)
-		p[1].fd = -1; /* a hang-up alone would keep poll() from waiting for the reader */
-	p[2] = (struct pollfd){lane_is_empty(&c->out) ? -1 : STDOUT_FILENO, POLLOUT, 0};
+	p[1] = (struct pollfd){lane_is_empty(&c->in) ? -1 : c->keys, POLLOUT, 0};
+	p[2] = (struct pollfd){lane_is_empty(&c->out) ? c->guest : -1, POLLIN, 0};
+	p[3] = (struct pollfd){lane_is_empty(&c->out) ? -1 : STDOUT_FILENO, POLLOUT, 0};
 }
 
 /* Reads once; false at the end of the input. */
@@ -139,14 +135,14 @@ void console_move(struct console *c, const struct pollfd *p)
 		if (c->raw)
 			keys_filter(c);
 	}
-	if ((p[1].revents & POLLOUT) && !lane_empty(&c->in, c->guest))
+	if (p[1].revents && !lane_empty(&c->in, c->keys))
 		c->in.closed = true;
-	if ((p[1].revents & (POLLIN | POLLHUP | POLLERR)) && lane_is_empty(&c->out)) {
+	if (p[2].revents) {
 		if (!lane_fill(&c->out, c->guest))
 			guest_close(c);
 		work_see(c->tap, c->out.bytes, c->out.to);
 	}
-	if (p[2].revents && !lane_empty(&c->out, STDOUT_FILENO))
+	if (p[3].revents && !lane_empty(&c->out, STDOUT_FILENO))
 		c->broken = true;
 }
 

@@ -1,7 +1,7 @@
 /* The guest's console on our standard input and output.
  *
- * A terminal is put into raw mode (the guest's own line discipline does the editing) and is restored
- * at every exit but SIGKILL. In raw mode Ctrl-A x quits and Ctrl-A Ctrl-A is one Ctrl-A.
+ * A terminal is put into raw mode (the guest's own line discipline does the editing) and is
+ * restored at every exit but SIGKILL. In raw mode Ctrl-A x quits and Ctrl-A Ctrl-A is one Ctrl-A.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef CLI_CONSOLE_H
@@ -16,22 +16,24 @@
 struct lane {
 	char bytes[4096]; /* no more than a pipe takes at once */
 	size_t from, to;  /* what waits to be written */
-	bool closed;      /* nothing more comes */
+	bool closed;	  /* nothing more comes */
 };
 
 struct console {
-	int guest;         /* the guest's end; -1 when it is closed */
-	struct lane in;    /* from standard input to the guest */
-	struct lane out;   /* from the guest to standard output */
-	bool raw, escape;  /* the terminal is raw; the last key was Ctrl-A */
-	bool quit;         /* the user asked to leave */
-	bool broken;       /* nobody reads our standard output any more */
-	struct work *tap;  /* sees all that the guest writes */
+	int keys;	  /* to the guest */
+	int guest;	  /* from the guest; -1 when it is closed */
+	struct lane in;	  /* from standard input to the guest */
+	struct lane out;  /* from the guest to standard output */
+	bool raw, escape; /* the terminal is raw; the last key was Ctrl-A */
+	bool quit;	  /* the user asked to leave */
+	bool broken;	  /* nobody reads our standard output any more */
+	struct work *tap; /* sees all that the guest writes */
 };
 
-enum { CONSOLE_POLLS = 3 };
+enum { CONSOLE_POLLS = 4 };
 
-void console_open(struct console *c, int guest, struct work *tap);
+/* KEYS: to the guest, GUEST: from it; neither blocks. */
+void console_open(struct console *c, int keys, int guest, struct work *tap);
 /* Fills p[CONSOLE_POLLS] with what to wait for; then hands the answers back. */
 void console_wants(const struct console *c, struct pollfd *p);
 void console_move(struct console *c, const struct pollfd *p);

@@ -1,7 +1,7 @@
 /* Looks at a guest kernel before anything is started: see kernel.h.
  *
- * Implements: Linux Documentation/arch/x86/boot.rst (the setup header); Multiboot specification 0.6.96,
- * section 3.1; ELF-32 program headers.
+ * Implements: Linux Documentation/arch/x86/boot.rst (the setup header); Multiboot specification
+ * 0.6.96, section 3.1; ELF-32 program headers.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "kernel.h"
@@ -120,7 +120,8 @@ static int elf_check(struct kernel *k, const uint8_t *head, size_t n)
 		return truncated(k, sizeof(eh));
 	memcpy(&eh, head, sizeof(eh));
 	if (eh.e_ident[EI_CLASS] != ELFCLASS32 || eh.e_phentsize != sizeof(ph)) {
-		say("kernel %s: a multiboot kernel must be a 32-bit ELF file (objcopy -O elf32-i386)",
+		say("kernel %s: a multiboot kernel must be a 32-bit ELF file (objcopy -O "
+		    "elf32-i386)",
 		    k->file.path);
 		return EXIT_BAD_FILE;
 	}

@@ -21,7 +21,7 @@ struct image {
 struct kernel {
 	struct image file;
 	enum kernel_kind kind;
-	uint64_t needs;           /* bytes of guest memory that it takes while it starts */
+	uint64_t needs;		  /* bytes of guest memory that it takes while it starts */
 	unsigned int cmdline_max; /* characters */
 };
 

@@ -1,7 +1,7 @@
 /* A QEMU process of ours: see machine.h.
  *
- * Files and lines reach QEMU as open descriptors (/proc/self/fd/N, chardev fd=N), so that names with
- * blanks or commas need no quoting and nothing has to be made, or cleaned up, in a file system.
+ * Files and lines reach QEMU as open descriptors (/proc/self/fd/N), so that names with blanks or
+ * commas need no quoting and nothing has to be made, or cleaned up, in a file system.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "machine.h"
@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +36,8 @@ const char *machine_qemu(void)
 			return path;
 		dirs += n + (dirs[n] == ':');
 	}
-	say("no " QEMU " in PATH: install Debian's package qemu-system-x86 (scripts/setup.sh does)");
+	say("no " QEMU
+	    " in PATH: install Debian's package qemu-system-x86 (scripts/setup.sh does)");
 	return NULL;
 }
 
@@ -108,10 +108,12 @@ static char *text_of(const char *fmt, ...)
 	return t;
 }
 
-/* The child: never returns. FDS stay open in QEMU. */
-static void become_qemu(char **argv, const int *fds, int nfds, int errors, int failed, pid_t parent)
+enum { KEYS, CONSOLE, COUNTERS, ERRORS, FAILED, PIPES };
+enum { TO_READ, TO_WRITE };
+
+/* The child: never returns. FDS (-1: none) stay open in QEMU. */
+static void become_qemu(char **argv, int pipes[PIPES][2], const int *fds, int nfds, pid_t parent)
 {
-	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
 	/* Not in our terminal's foreground, so that only we take its signals; never outlives us. */
@@ -122,73 +124,103 @@ static void become_qemu(char **argv, const int *fds, int nfds, int errors, int f
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(errors, STDERR_FILENO);
-	for (int i = 0; i < nfds; i++)
-		fcntl(fds[i], F_SETFD, 0);
+	dup2(pipes[KEYS][TO_READ], STDIN_FILENO);
+	dup2(pipes[CONSOLE][TO_WRITE], STDOUT_FILENO);
+	dup2(pipes[ERRORS][TO_WRITE], STDERR_FILENO);
+	for (int i = 0; i < nfds; i++) {
+		if (fds[i] >= 0)
+			fcntl(fds[i], F_SETFD, 0);
+	}
 	execv(argv[0], argv);
-	(void)!write(failed, &errno, sizeof(errno));
+	(void)!write(pipes[FAILED][TO_WRITE], &errno, sizeof(errno));
 	_exit(127);
 }
 
-static void set_nonblocking(int fd)
+/* Keeps our end of a pipe and closes the other, which is the child's. */
+static int end_keep(const int *pipe, int end)
 {
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	close(pipe[!end]);
+	fcntl(pipe[end], F_SETFL, fcntl(pipe[end], F_GETFL) | O_NONBLOCK);
+	return pipe[end];
+}
+
+/* What exec() failed with in the child; 0: it did not. Waits for that. */
+static int start_error(int failed)
+{
+	int error;
+	ssize_t n = read(failed, &error, sizeof(error));
+
+	close(failed);
+	return n == (ssize_t)sizeof(error) ? error : 0;
 }
 
 int machine_start(struct machine *m, const char *qemu, const char *hv, const struct options *o,
 		  const struct kernel *k, const struct image *initrd)
 {
-	int console[2], counters[2], errors[2], failed[2], error;
-	unsigned long long mib = o->mem / MIB;
 	/* The files lie in memory twice until the guest has its copy. */
 	uint64_t files = k->file.size + (initrd ? initrd->size : 0);
 	unsigned long long total = (o->mem + options_overhead(o->mem) + files) / MIB + 1;
+	unsigned long long mib = o->mem / MIB;
+	int pipes[PIPES][2], error;
 	pid_t self = getpid();
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) != 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, counters) != 0 ||
-	    pipe2(errors, O_CLOEXEC) != 0 || pipe2(failed, O_CLOEXEC) != 0) {
-		say("no pipes to QEMU: %s", strerror(errno));
-		return EXIT_HV_FAILED;
+	for (int i = 0; i < PIPES; i++) {
+		if (pipe2(pipes[i], O_CLOEXEC) != 0) {
+			say("no pipes to QEMU: %s", strerror(errno));
+			return EXIT_HV_FAILED;
+		}
 	}
 
+	/* clang-format off: an option and its value on each line */
 	char *argv[] = {
-		(char *)qemu, "-name", "twofold", "-M", "pc", "-accel", "tcg,thread=multi",
-		"-cpu", "EPYC,+svm,+npt",
-		"-smp", text_of("%u", o->cpus),
-		"-m", text_of("%lluM", total),
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-chardev", text_of("socket,id=console,fd=%d", console[1]),
-		"-serial", "chardev:console",
-		"-chardev", text_of("socket,id=counters,fd=%d", counters[1]),
-		"-serial", "chardev:counters",
-		"-kernel", (char *)hv,
-		"-append", text_of("mode=%s mem=%lluM%s", o->mode, mib,
-				   o->verbose ? " verbose=1" : ""),
-		"-initrd", modules(o, k, initrd),
+		(char *)qemu,
+		"-name",
+		"twofold",
+		"-M",
+		"pc",
+		"-accel",
+		"tcg,thread=multi",
+		"-cpu",
+		"EPYC,+svm,+npt",
+		"-smp",
+		text_of("%u", o->cpus),
+		"-m",
+		text_of("%lluM", total),
+		"-nodefaults",
+		"-no-user-config",
+		"-display",
+		"none",
+		"-no-reboot",
+		"-chardev",
+		"stdio,id=console,signal=off",
+		"-serial",
+		"chardev:console",
+		"-chardev",
+		text_of("file,id=counters,path=/proc/self/fd/%d", pipes[COUNTERS][TO_WRITE]),
+		"-serial",
+		"chardev:counters",
+		"-kernel",
+		(char *)hv,
+		"-append",
+		text_of("mode=%s mem=%lluM%s", o->mode, mib, o->verbose ? " verbose=1" : ""),
+		"-initrd",
+		modules(o, k, initrd),
 		NULL,
 	};
-	int keep[] = {console[1], counters[1], k->file.fd, initrd ? initrd->fd : -1};
+	/* clang-format on */
+	int keep[] = {pipes[COUNTERS][TO_WRITE], k->file.fd, initrd ? initrd->fd : -1};
 
 	m->pid = fork();
 	if (m->pid == 0)
-		become_qemu(argv, keep, initrd ? 4 : 3, errors[1], failed[1], self);
-	close(console[1]);
-	close(counters[1]);
-	close(errors[1]);
-	close(failed[1]);
-	m->console = console[0];
-	m->counters = counters[0];
-	m->errors = errors[0];
-	set_nonblocking(m->console);
-	set_nonblocking(m->counters);
-	set_nonblocking(m->errors);
+		become_qemu(argv, pipes, keep, 3, self);
 	error = m->pid < 0 ? errno : 0;
-	if (!error && read(failed[0], &error, sizeof(error)) != sizeof(error))
-		error = 0; /* closed by a successful exec */
-	close(failed[0]);
+	m->keys = end_keep(pipes[KEYS], TO_WRITE);
+	m->console = end_keep(pipes[CONSOLE], TO_READ);
+	m->counters = end_keep(pipes[COUNTERS], TO_READ);
+	m->errors = end_keep(pipes[ERRORS], TO_READ);
+	close(pipes[FAILED][TO_WRITE]);
+	if (!error)
+		error = start_error(pipes[FAILED][TO_READ]);
 	if (error) {
 		say("%s does not start: %s", qemu, strerror(error));
 		machine_kill(m);

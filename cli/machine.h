@@ -10,11 +10,14 @@
 #include "options.h"
 
 struct machine {
-	pid_t pid;    /* 0: it is gone */
-	int status;   /* of wait(), when it is gone */
-	int console;  /* the guest's COM1; both ways, does not block */
-	int counters; /* the hypervisor's COM2; does not block */
-	int errors;   /* QEMU's own words; does not block */
+	pid_t pid;  /* 0: it is gone */
+	int status; /* of wait(), when it is gone */
+	/* Our ends of pipes; none blocks. (Pipes, not a socket: QEMU sends single bytes, of which a
+	 * socket holds a few hundred only, and what it still holds when it powers off is lost.) */
+	int keys;     /* to the guest's COM1 */
+	int console;  /* from the guest's COM1 */
+	int counters; /* from the hypervisor's COM2 */
+	int errors;   /* from QEMU's standard error */
 };
 
 /* The full path of QEMU, found in PATH; NULL (one line was said) if there is none. */

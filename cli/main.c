@@ -18,7 +18,8 @@ static const struct command {
 	const char *what;
 } commands[] = {
 	{"run", command_run, "twofold run", "boot a guest on nested or on shadow tables"},
-	{"table", command_table, "twofold table", "print runs side by side, from their --stats files"},
+	{"table", command_table, "twofold table",
+	 "print runs side by side, from their --stats files"},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -30,7 +31,8 @@ static void usage(FILE *to)
 	      to);
 	for (int i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].what);
-	fputs("\n'twofold COMMAND --help' tells the options, 'twofold --version' the version.\n", to);
+	fputs("\n'twofold COMMAND --help' tells the options, 'twofold --version' the version.\n",
+	      to);
 }
 
 int main(int argc, char **argv)

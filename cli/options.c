@@ -15,14 +15,16 @@
 
 enum { MAX_CPUS = 64 };
 
-#define MIB           (UINT64_C(1) << 20)
-#define MEM_MIN       (32 * MIB)
-#define MEM_MAX       (UINT64_C(1) << 39) /* the guest's E820 and ACPI tables are laid out for this */
-#define TIMEOUT_MAX   1e9
+#define MIB	    (UINT64_C(1) << 20)
+#define MEM_MIN	    (32 * MIB)
+#define MEM_MAX	    (UINT64_C(1) << 39) /* the guest's E820 and ACPI tables are laid out for this */
+#define TIMEOUT_MAX 1e9
 
 static const struct argp_option option_list[] = {
-	{"kernel", 'k', "FILE", 0, "Guest kernel: a bzImage or a multiboot ELF file (Debian's cloud kernel)", 0},
-	{"initrd", 'i', "FILE", 0, "Its initial file system, 'none' for none (a small busybox one)", 0},
+	{"kernel", 'k', "FILE", 0,
+	 "Guest kernel: a bzImage or a multiboot ELF file (Debian's cloud kernel)", 0},
+	{"initrd", 'i', "FILE", 0, "Its initial file system, 'none' for none (a small busybox one)",
+	 0},
 	{"append", 'a', "TEXT", 0, "Words for its command line", 0},
 	{"cpus", 'c', "N", 0, "Virtual CPUs, 1 to 64 (2)", 0},
 	{"mem", 'm', "SIZE", 0, "Guest memory, with a suffix K, M, G or T (512M)", 0},

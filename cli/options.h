@@ -9,12 +9,12 @@
 
 struct options {
 	const char *kernel, *initrd; /* NULL: the default one */
-	const char *append;          /* NULL: nothing */
-	const char *stats;           /* NULL: none wanted */
-	const char *mode;            /* "nested" or "shadow" */
+	const char *append;	     /* NULL: nothing */
+	const char *stats;	     /* NULL: none wanted */
+	const char *mode;	     /* "nested" or "shadow" */
 	unsigned int cpus;
-	uint64_t mem;     /* bytes */
-	double timeout;   /* seconds; 0: no limit */
+	uint64_t mem;	/* bytes */
+	double timeout; /* seconds; 0: no limit */
 	bool verbose;
 };
 
@@ -22,8 +22,8 @@ struct options {
  * --version exit by themselves. */
 int options_parse(int argc, char **argv, struct options *o);
 
-/* Memory that the hypervisor needs beside that of a guest with MEM bytes: its image, its stacks, the
- * modules as loaded, page tables of both modes. */
+/* Memory that the hypervisor needs beside that of a guest with MEM bytes: its image, its stacks,
+ * the modules as loaded, page tables of both modes. */
 uint64_t options_overhead(uint64_t mem);
 
 #endif

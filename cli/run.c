@@ -38,7 +38,7 @@ struct run {
 	size_t words_n;
 	double started, ended; /* seconds on a monotonic clock; ended 0: it runs */
 	const char *reason;    /* why we stopped it; NULL: it ended by itself */
-	int signal;            /* that made us stop; 0: none */
+	int signal;	       /* that made us stop; 0: none */
 };
 
 static double now(void)
@@ -81,7 +81,8 @@ static int initrd_find(struct run *r)
 		return 0;
 	path = r->o.initrd ? strdup(r->o.initrd) : home_file("initramfs.cpio");
 	if (!r->o.initrd && access(path, F_OK) != 0) {
-		say("initrd %s: not there: 'make initramfs' makes it, or give one by --initrd", path);
+		say("initrd %s: not there: 'make initramfs' makes it, or give one by --initrd",
+		    path);
 		return EXIT_BAD_FILE;
 	}
 	r->has_initrd = true;
@@ -94,8 +95,8 @@ static int memory_check(const struct run *r)
 
 	if (need <= r->o.mem)
 		return 0;
-	say("--mem %s: too little for this kernel and initrd: give at least %s",
-	    say_size(r->o.mem), say_size((need + (1 << 20) - 1) >> 20 << 20));
+	say("--mem %s: too little for this kernel and initrd: give at least %s", say_size(r->o.mem),
+	    say_size((need + (1 << 20) - 1) >> 20 << 20));
 	return EXIT_BAD_USAGE;
 }
 
@@ -163,8 +164,7 @@ static void progress(const struct run *r, double t)
 	json_t *value;
 	json_int_t sum = 0;
 
-	json_object_foreach((json_t *)exits, key, value)
-		sum += json_integer_value(value);
+	json_object_foreach((json_t *)exits, key, value) sum += json_integer_value(value);
 	say_progress("%s, %u CPUs: %.0f s, user space %s, %lld exits", r->o.mode, r->o.cpus,
 		     t - r->started, stream_guest_is_up(&r->stream) ? "is up" : "is not up yet",
 		     (long long)sum);
@@ -274,7 +274,8 @@ static int conclude(struct run *r)
 		qemu_words_say(r);
 	if (r->reason) {
 		if (!strcmp(r->reason, "timeout")) {
-			say("the time limit of %g s has passed: the guest was stopped", r->o.timeout);
+			say("the time limit of %g s has passed: the guest was stopped",
+			    r->o.timeout);
 			return EXIT_TIME_LIMIT;
 		}
 		return r->signal ? 128 + r->signal : 0;
@@ -330,7 +331,8 @@ int command_run(int argc, char **argv)
 	if (status)
 		return status;
 	if (access(hv, R_OK) != 0) {
-		say("the hypervisor %s is not there: 'make' builds it (TWOFOLD_HOME names another place)",
+		say("the hypervisor %s is not there: 'make' builds it (TWOFOLD_HOME names another "
+		    "place)",
 		    hv);
 		return EXIT_BAD_FILE;
 	}
@@ -352,7 +354,7 @@ int command_run(int argc, char **argv)
 		return status;
 	work_open(&r.work);
 	stream_open(&r.stream, r.machine.counters, r.o.verbose);
-	console_open(&r.console, r.machine.console, &r.work);
+	console_open(&r.console, r.machine.keys, r.machine.console, &r.work);
 	carry(&r, signals);
 	machine_kill(&r.machine);
 	console_restore();

@@ -33,7 +33,8 @@ void say_progress(const char *fmt, ...)
 {
 	va_list ap;
 
-	/* The guest's console shows what goes on by itself: two writers on one screen would clash. */
+	/* The guest's console shows what goes on by itself: two writers on one screen would clash.
+	 */
 	if (!isatty(STDERR_FILENO) || isatty(STDOUT_FILENO))
 		return;
 	progress_wipe();

@@ -53,8 +53,8 @@ static double seconds_of(const json_t *event, const char *cycles)
 
 /* Members that are always there, so that a reader need not ask: null where nothing was told. */
 static const char *const promised[] = {
-	"guest_seconds", "boot_seconds", "boot_cycles", "guest_cycles", "tsc_khz", "exits",
-	"guest_faults", "shadow_faults", "nested_faults", "unsyncs", "resyncs", "table_pages",
+	"guest_seconds", "boot_seconds",  "boot_cycles",   "guest_cycles", "tsc_khz", "exits",
+	"guest_faults",	 "shadow_faults", "nested_faults", "unsyncs",	   "resyncs", "table_pages",
 };
 
 static json_t *stats_object(const struct options *o, const struct stream *s,

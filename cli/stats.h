@@ -14,12 +14,13 @@ struct run_facts {
 	const char *kernel, *initrd; /* paths; initrd NULL: none */
 	const char *qemu_version;
 	const char *reason; /* how it ended */
-	int status;         /* what we exit with */
+	int status;	    /* what we exit with */
 	double wall_seconds;
-	json_t *work;       /* what the guest's workload told of itself: an array */
+	json_t *work; /* what the guest's workload told of itself: an array */
 };
 
-/* Makes sure, before the run, that the file can be written. The stream, or NULL (one line was said). */
+/* Makes sure, before the run, that the file can be written. The stream, or NULL (one line was
+ * said). */
 void *stats_open(const char *path);
 
 /* Writes the object and closes the file. False (one line was said) if that failed. */

@@ -1,7 +1,7 @@
 /* The hypervisor's stream on COM2: see stream.h.
  *
- * A line that is no JSON object is not ours (firmware, or a hypervisor that died while it wrote): it
- * is shown with --verbose and otherwise dropped.
+ * A line that is no JSON object is not ours (firmware, or a hypervisor that died while it wrote):
+ * it is shown with --verbose and otherwise dropped.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "stream.h"
@@ -117,7 +117,8 @@ bool stream_guest_is_up(const struct stream *s)
 	json_t *mark;
 	size_t i;
 
-	json_array_foreach(s->marks, i, mark) {
+	json_array_foreach(s->marks, i, mark)
+	{
 		if (json_integer_value(json_object_get(mark, "mark")) == 1)
 			return true;
 	}

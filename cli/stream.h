@@ -9,14 +9,14 @@
 #include <stddef.h>
 
 struct stream {
-	int fd;          /* -1: closed */
+	int fd; /* -1: closed */
 	bool verbose;
-	bool hello;      /* the hypervisor has spoken */
-	bool error;      /* it told an error (we have passed it on) */
-	bool ended;      /* `last` is the end event */
-	json_t *last;    /* the newest counters or end event; NULL: none yet */
-	json_t *marks;   /* array of the mark events */
-	char *line;      /* what has come of the next line */
+	bool hello;    /* the hypervisor has spoken */
+	bool error;    /* it told an error (we have passed it on) */
+	bool ended;    /* `last` is the end event */
+	json_t *last;  /* the newest counters or end event; NULL: none yet */
+	json_t *marks; /* array of the mark events */
+	char *line;    /* what has come of the next line */
 	size_t have, room;
 };
 

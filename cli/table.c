@@ -20,7 +20,8 @@ struct table {
 
 static const char doc[] =
 	"Prints what was measured in runs of 'twofold run --stats FILE', side by side."
-	"\vEach FILE is one column. Exit status: 0; 64 wrong usage; 66 a file is missing or holds no "
+	"\vEach FILE is one column. Exit status: 0; 64 wrong usage; 66 a file is missing or holds "
+	"no "
 	"such numbers.";
 
 static error_t option_take(int key, char *arg, struct argp_state *state)
@@ -134,7 +135,8 @@ static const json_t *work_seconds(const json_t *run, const char *name)
 	const json_t *w;
 	size_t i;
 
-	json_array_foreach(json_object_get(run, "work"), i, w) {
+	json_array_foreach(json_object_get(run, "work"), i, w)
+	{
 		if (!strcmp(json_string_value(json_object_get(w, "work")), name))
 			return json_object_get(w, "seconds");
 	}
@@ -148,7 +150,8 @@ static void times(const struct table *t)
 
 	heading("time, seconds");
 	row(t, "kernel up to /init", NULL, "boot_seconds", "%.2f");
-	json_array_foreach(json_object_get(t->run[0], "work"), i, w) {
+	json_array_foreach(json_object_get(t->run[0], "work"), i, w)
+	{
 		const char *name = json_string_value(json_object_get(w, "work"));
 
 		printf("  %-*s", NAME_WIDTH - 2, name);
@@ -160,8 +163,8 @@ static void times(const struct table *t)
 	row(t, "all, with firmware and QEMU", NULL, "wall_seconds", "%.2f");
 }
 
-/* Exits between the marks around the part that is number I in the order of the run: parts write a byte
- * in 0x10..0x8f before and that plus 0x80 after. -1: not marked. */
+/* Exits between the marks around the part that is number I in the order of the run: parts write a
+ * byte in 0x10..0x8f before and that plus 0x80 after. -1: not marked. */
 static json_int_t part_exits(const json_t *run, size_t i)
 {
 	const json_t *m;
@@ -169,7 +172,8 @@ static json_int_t part_exits(const json_t *run, size_t i)
 	int open = 0;
 	size_t k;
 
-	json_array_foreach(json_object_get(run, "marks"), k, m) {
+	json_array_foreach(json_object_get(run, "marks"), k, m)
+	{
 		byte = json_integer_value(json_object_get(m, "mark"));
 		at = json_integer_value(json_object_get(m, "exits_total"));
 		if (byte >= 0x10 && byte < 0x90) {
@@ -192,7 +196,8 @@ static void part_rates(const struct table *t)
 	if (part_exits(t->run[0], 0) < 0)
 		return;
 	heading("exits for one operation of each part, all CPUs");
-	json_array_foreach(json_object_get(t->run[0], "work"), i, w) {
+	json_array_foreach(json_object_get(t->run[0], "work"), i, w)
+	{
 		printf("  %-*s", NAME_WIDTH - 2, json_string_value(json_object_get(w, "work")));
 		for (int r = 0; r < t->runs; r++) {
 			const json_t *told = json_array_get(json_object_get(t->run[r], "work"), i);
@@ -214,8 +219,7 @@ static json_int_t exits_sum(const json_t *run)
 	json_t *value;
 	json_int_t sum = 0;
 
-	json_object_foreach(exits, key, value)
-		sum += json_integer_value(value);
+	json_object_foreach(exits, key, value) sum += json_integer_value(value);
 	return sum;
 }
 
@@ -242,7 +246,8 @@ static void exits(const struct table *t)
 	size_t n = 0;
 
 	for (int i = 0; i < t->runs; i++) {
-		json_object_foreach(json_object_get(t->run[i], "exits"), key, value) {
+		json_object_foreach(json_object_get(t->run[i], "exits"), key, value)
+		{
 			if (json_integer_value(value) >
 			    json_integer_value(json_object_get(most, key)))
 				json_object_set(most, key, value);
@@ -251,8 +256,8 @@ static void exits(const struct table *t)
 	rows = calloc(json_object_size(most) + 1, sizeof(*rows));
 	if (!rows)
 		abort();
-	json_object_foreach(most, key, value)
-		rows[n++] = (struct exit_row){key, json_integer_value(value)};
+	json_object_foreach(most, key, value) rows[n++] =
+		(struct exit_row){key, json_integer_value(value)};
 	qsort(rows, n, sizeof(*rows), exit_row_compare);
 
 	heading("exits");

@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 struct work {
-	json_t *all;    /* array of the objects told, in their order */
+	json_t *all;	/* array of the objects told, in their order */
 	char line[512]; /* what has come of the next line */
-	size_t n;       /* beyond sizeof(line): too long to be one of ours */
+	size_t n;	/* beyond sizeof(line): too long to be one of ours */
 };
 
 void work_open(struct work *w);

@@ -27,7 +27,7 @@ chmod 755 "$root/init"
 for m in irqbypass kvm kvm-amd; do
 	file=$(find "$kernel" -name "$m.ko*" | head -n 1)
 	case $file in
-	*.xz) xz -dc "$file" >"$root/lib/modules/$m.ko" ;;
+	*.xz) busybox xzcat "$file" >"$root/lib/modules/$m.ko" ;;
 	*.ko) cp "$file" "$root/lib/modules/$m.ko" ;;
 	*) die "no $m.ko under $kernel" ;;
 	esac

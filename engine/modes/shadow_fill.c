@@ -214,6 +214,8 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 	}
 	if (st == TF_OK)
 		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry);
+	if (st == TF_OK && s->role.level == 0 && !s->role.direct)
+		psc_put(v, w, at, s);
 	path_drop(&path);
 	return st;
 }

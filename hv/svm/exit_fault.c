@@ -93,6 +93,8 @@ void exit_page_fault(struct vcpu *v)
 	struct tf_outcome out;
 
 	v->kind = KIND_PF;
+	if (!(code & TF_PF_P))
+		a.flags |= TF_ABSENT;
 	if (code & TF_PF_W)
 		a.flags |= TF_WRITE;
 	if (code & TF_PF_U)
