@@ -243,11 +243,11 @@ setup:
 	$(Q)scripts/setup.sh
 
 run test soak iso: setup
-	$(Q)$(MAKE) --no-print-directory all initramfs
+	$(Q)$(MAKE) -s all initramfs
 	$(Q)scripts/$@.sh
 
 bench stress: setup
-	$(Q)$(MAKE) --no-print-directory all initramfs
+	$(Q)$(MAKE) -s all initramfs
 	$(Q)bench/$@.sh
 
 unit: $(UNIT_BIN)

@@ -171,7 +171,6 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 		}
 	}
 
-	/* clang-format off: an option and its value on each line */
 	char *argv[] = {
 		(char *)qemu,
 		"-name",
@@ -207,7 +206,6 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 		modules(o, k, initrd),
 		NULL,
 	};
-	/* clang-format on */
 	int keep[] = {pipes[COUNTERS][TO_WRITE], k->file.fd, initrd ? initrd->fd : -1};
 
 	m->pid = fork();

@@ -81,7 +81,7 @@ const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v)
 	return &v->cpu.r;
 }
 
-enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
+__attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = v->group;
@@ -201,7 +201,8 @@ void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
 		flush_at_load(v, type == 2 || !has_globals(v));
 }
 
-void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out)
+__attribute__((hot)) void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a,
+					  struct tf_outcome *out)
 {
 	shadow_fault(v, a, out);
 }

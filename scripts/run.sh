@@ -20,4 +20,4 @@ for mode in nested shadow; do
 	fi
 done
 echo
-build/twofold table $out/nested.json $out/shadow.json
+build/twofold table $out/nested.json $out/shadow.json | tee $out/table.txt

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "base/op.h"
 
-void op_flush(struct op *op)
+__attribute__((hot)) void op_flush(struct op *op)
 {
 	if (op->flush) {
 		op->flush = false;

@@ -53,12 +53,12 @@ void group_mem_init(struct group_mem *gm, struct tf_vm *vm)
 	gm->vm = vm;
 }
 
-void vm_op_begin(struct op *op, struct tf_vm *vm)
+__attribute__((hot)) void vm_op_begin(struct op *op, struct tf_vm *vm)
 {
 	op_begin(op, vm->h, &vm->vcpus);
 }
 
-void vm_op_end(struct op *op, struct tf_vm *vm)
+__attribute__((hot)) void vm_op_end(struct op *op, struct tf_vm *vm)
 {
 	TF_ASSERT(vm->h, op->depth == 0);
 	op_flush(op);

@@ -82,7 +82,8 @@ static enum tf_status describe(struct op *op, struct tf_vm *vm, gfn_t f)
 	return s;
 }
 
-void shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out)
+__attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access *a,
+				       struct tf_outcome *out)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);

@@ -15,7 +15,7 @@ bool shadow_is_possible(const struct tf_regs *r)
 	return (r->cr0 & (cr0_wp | cr0_pg)) == (cr0_wp | cr0_pg) && (r->efer & efer_lma);
 }
 
-bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte)
+__attribute__((hot)) bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte)
 {
 	if ((gpte & (GPTE_P | GPTE_A)) != (GPTE_P | GPTE_A))
 		return false;
@@ -53,8 +53,8 @@ static void path_drop(struct path *p)
 		p->s[--p->n]->pins--;
 }
 
-void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
-		    unsigned int to)
+__attribute__((hot)) void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s,
+					 unsigned int from, unsigned int to)
 {
 	for (unsigned int i = from; i < to; i++) {
 		uint64_t gpte = entry_read(&s->guest[i]);

@@ -39,7 +39,8 @@ void psc_clear(struct tf_vcpu *v)
 	v->last_page = ~UINT64_C(0);
 }
 
-enum psc_answer psc_fault(struct tf_vcpu *v, const struct tf_access *a, struct walk *w)
+__attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct tf_access *a,
+					       struct walk *w)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);

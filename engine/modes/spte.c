@@ -46,7 +46,7 @@ static gfn_t leaf_gfn(const struct shadow *s, unsigned int i)
 	return gfn(s->role.level ? f & ~(uint64_t)(BLOCK_FRAMES - 1) : f);
 }
 
-uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, bool large)
+__attribute__((hot)) uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, bool large)
 {
 	uint64_t e = SPTE_P | (gpte & (SPTE_U | SPTE_PKEY | SPTE_NX)) | to.v;
 	if ((gpte & SPTE_W) && (gpte & SPTE_D) && word_is_writable(word))
@@ -63,8 +63,8 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child)
 	return e;
 }
 
-void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
-		   uint64_t spte, uint64_t snap, gfn_t f)
+__attribute__((hot)) void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s,
+					unsigned int i, uint64_t spte, uint64_t snap, gfn_t f)
 {
 	if (bit_get(s->present, i)) {
 		uint64_t old = entry_read(&s->spt[i]);

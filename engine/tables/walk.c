@@ -85,7 +85,7 @@ static bool rights_forbid(const struct tf_regs *r, uint32_t flags, const struct 
 }
 
 /* The walk ended at a leaf: is the access allowed? */
-static bool finish(const struct walk_cpu *cpu, uint32_t flags, struct walk *w)
+__attribute__((hot)) static bool finish(const struct walk_cpu *cpu, uint32_t flags, struct walk *w)
 {
 	bool key = key_forbids(&cpu->r, flags, w);
 	if (!key && !rights_forbid(&cpu->r, flags, w))
@@ -94,8 +94,8 @@ static bool finish(const struct walk_cpu *cpu, uint32_t flags, struct walk *w)
 	return false;
 }
 
-static bool fault(const struct walk_cpu *cpu, uint32_t flags, struct walk *w, unsigned int level,
-		  uint32_t why)
+__attribute__((hot)) static bool fault(const struct walk_cpu *cpu, uint32_t flags, struct walk *w,
+				       unsigned int level, uint32_t why)
 {
 	w->stop = level;
 	w->pfec = why | access_pfec(&cpu->r, flags);
@@ -288,8 +288,8 @@ struct walk_upper walk_upper_of(const struct walk *w)
 	return u;
 }
 
-bool walk_last(const struct walk_cpu *cpu, const struct tf_access *a, const struct walk_upper *u,
-	       uint64_t entry, struct walk *w)
+__attribute__((hot)) bool walk_last(const struct walk_cpu *cpu, const struct tf_access *a,
+				    const struct walk_upper *u, uint64_t entry, struct walk *w)
 {
 	uint64_t reserved = X86_ADDR & ~((UINT64_C(1) << cpu->maxphyaddr) - 1);
 	if (!(cpu->r.efer & EFER_NXE))

@@ -71,7 +71,7 @@ static bool is_contributory(uint64_t vector)
 	return vector == EXC_DE || (vector >= EXC_TS && vector <= EXC_GP);
 }
 
-void vcpu_inject(struct vcpu *v, unsigned int vector, uint32_t error)
+__attribute__((hot)) void vcpu_inject(struct vcpu *v, unsigned int vector, uint32_t error)
 {
 	uint64_t before = v->event;
 
@@ -95,7 +95,7 @@ void vcpu_inject(struct vcpu *v, unsigned int vector, uint32_t error)
 		v->event |= EVENT_HAS_ERROR | (uint64_t)error << 32;
 }
 
-void vcpu_inject_pf(struct vcpu *v, uint32_t pfec, uint64_t cr2)
+__attribute__((hot)) void vcpu_inject_pf(struct vcpu *v, uint32_t pfec, uint64_t cr2)
 {
 	v->vmcb->save.cr2 = cr2;
 	vcpu_inject(v, EXC_PF, pfec);

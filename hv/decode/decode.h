@@ -1,10 +1,11 @@
 /* A small x86 instruction decoder: what device registers and control registers are reached with.
  *
  * Bytes in, struct out; then the effective address, and the execution of one memory instruction
- * against a device. AMD APM vol. 3. Knows: MOV (88-8B, A0-A3, C6, C7), MOVZX, MOVSX, MOVSXD, the ALU
- * group with memory (ADD OR ADC SBB AND SUB XOR CMP, TEST, XCHG, INC, DEC, NOT, NEG, BT/BTS/BTR/BTC
- * by immediate, CMPXCHG, XADD), MOV to and from CRn and DRn, CLTS, LMSW, SMSW, INVLPG, INVPCID,
- * XSETBV. String instructions are told apart as INSN_STRING. Pure functions; no lock.
+ * against a device. AMD APM vol. 3. Knows: MOV (88-8B, A0-A3, C6, C7), MOVZX, MOVSX, MOVSXD, the
+ * ALU group with memory (ADD OR ADC SBB AND SUB XOR CMP, TEST, XCHG, INC, DEC, NOT, NEG,
+ * BT/BTS/BTR/BTC by immediate, CMPXCHG, XADD), MOV to and from CRn and DRn, CLTS, LMSW, SMSW,
+ * INVLPG, INVPCID, XSETBV. String instructions are told apart as INSN_STRING. Pure functions; no
+ * lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_DECODE_DECODE_H
@@ -30,28 +31,43 @@ enum insn_status {
 };
 
 enum insn_kind {
-	INSN_LOAD,       /* reg <- memory (MOV, and MOVZX/MOVSX: extend) */
-	INSN_STORE,      /* memory <- reg or immediate */
-	INSN_ALU_LOAD,   /* reg op= memory; CMP and TEST only set flags */
-	INSN_ALU_STORE,  /* memory op= reg or immediate */
+	INSN_LOAD,	/* reg <- memory (MOV, and MOVZX/MOVSX: extend) */
+	INSN_STORE,	/* memory <- reg or immediate */
+	INSN_ALU_LOAD,	/* reg op= memory; CMP and TEST only set flags */
+	INSN_ALU_STORE, /* memory op= reg or immediate */
 	INSN_XCHG,
 	INSN_CMPXCHG,
 	INSN_XADD,
-	INSN_CR_READ,    /* gpr[.reg] <- CR[.number]; memory operands do not exist here */
-	INSN_CR_WRITE,   /* CR[.number] <- gpr[.reg] */
+	INSN_CR_READ,  /* gpr[.reg] <- CR[.number]; memory operands do not exist here */
+	INSN_CR_WRITE, /* CR[.number] <- gpr[.reg] */
 	INSN_DR_READ,
 	INSN_DR_WRITE,
 	INSN_CLTS,
-	INSN_LMSW,       /* source: memory (is_memory, 2 bytes) or gpr[.reg] */
-	INSN_SMSW,       /* destination: memory (2 bytes) or gpr[.reg], .size bytes */
-	INSN_INVLPG,     /* memory operand's linear address */
-	INSN_INVPCID,    /* type in gpr[.reg], descriptor (16 bytes) at the memory operand */
+	INSN_LMSW,    /* source: memory (is_memory, 2 bytes) or gpr[.reg] */
+	INSN_SMSW,    /* destination: memory (2 bytes) or gpr[.reg], .size bytes */
+	INSN_INVLPG,  /* memory operand's linear address */
+	INSN_INVPCID, /* type in gpr[.reg], descriptor (16 bytes) at the memory operand */
 	INSN_XSETBV,
 };
 
 enum insn_alu {
-	INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB, INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP,
-	INSN_TEST, INSN_INC, INSN_DEC, INSN_NOT, INSN_NEG, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC,
+	INSN_ADD,
+	INSN_OR,
+	INSN_ADC,
+	INSN_SBB,
+	INSN_AND,
+	INSN_SUB,
+	INSN_XOR,
+	INSN_CMP,
+	INSN_TEST,
+	INSN_INC,
+	INSN_DEC,
+	INSN_NOT,
+	INSN_NEG,
+	INSN_BT,
+	INSN_BTS,
+	INSN_BTR,
+	INSN_BTC,
 };
 
 /* Segment registers in their encoding's order; the order of seg_base too. */
@@ -61,19 +77,19 @@ enum insn_seg { INSN_ES, INSN_CS, INSN_SS, INSN_DS, INSN_FS, INSN_GS };
 
 struct insn {
 	uint8_t length;
-	uint8_t kind;    /* enum insn_kind */
-	uint8_t alu;     /* enum insn_alu */
-	uint8_t size;    /* bytes of the memory operand (or of the register where there is none) */
-	uint8_t reg;     /* general register 0..15, INSN_NO_REG: the immediate */
+	uint8_t kind;	  /* enum insn_kind */
+	uint8_t alu;	  /* enum insn_alu */
+	uint8_t size;	  /* bytes of the memory operand (or of the register where there is none) */
+	uint8_t reg;	  /* general register 0..15, INSN_NO_REG: the immediate */
 	uint8_t reg_size; /* bytes of the register destination (MOVZX: wider than size) */
-	bool reg_high;   /* AH, CH, DH, BH: bits 15:8 of register .reg (0..3) */
-	bool sign;       /* the load sign-extends */
-	bool lock;       /* LOCK prefix, or XCHG */
-	uint8_t number;  /* CRn, DRn */
-	uint64_t imm;    /* sign-extended to 64 bits */
+	bool reg_high;	  /* AH, CH, DH, BH: bits 15:8 of register .reg (0..3) */
+	bool sign;	  /* the load sign-extends */
+	bool lock;	  /* LOCK prefix, or XCHG */
+	uint8_t number;	  /* CRn, DRn */
+	uint64_t imm;	  /* sign-extended to 64 bits */
 	/* The memory operand. */
 	bool is_memory;
-	uint8_t seg;     /* enum insn_seg */
+	uint8_t seg;		    /* enum insn_seg */
 	uint8_t base, index, scale; /* INSN_NO_REG: none; scale is a shift */
 	bool rip_relative;
 	uint8_t addr_size; /* 2, 4, 8 bytes */
@@ -104,8 +120,9 @@ struct insn_bus {
 	void (*write)(void *ctx, unsigned int size, uint64_t value);
 };
 
-/* Execute an instruction of a kind INSN_LOAD .. INSN_XADD whose memory operand is a device: registers,
- * flags and RIP change as the CPU would change them. (RF is cleared.) False: not of these kinds. */
+/* Execute an instruction of a kind INSN_LOAD .. INSN_XADD whose memory operand is a device:
+ * registers, flags and RIP change as the CPU would change them. (RF is cleared.) False: not of
+ * these kinds. */
 bool insn_run_memory(const struct insn *i, struct insn_state *s, const struct insn_bus *bus);
 
 #endif

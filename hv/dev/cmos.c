@@ -32,7 +32,8 @@ void cmos_create(struct cmos *c, uint8_t (*host)(void *ctx, uint8_t index), void
 	__builtin_memset(c, 0, sizeof(*c));
 	c->host = host;
 	c->ctx = ctx;
-	/* Without a clock of the machine: the first of January 2000, BCD, 24 hours, battery good. */
+	/* Without a clock of the machine: the first of January 2000, BCD, 24 hours, battery good.
+	 */
 	c->ram[DAY] = 0x01;
 	c->ram[MONTH] = 0x01;
 	c->ram[STATUS_A] = 0x26;
@@ -82,9 +83,7 @@ void cmos_out(struct cmos *c, uint8_t v)
 
 static const uint8_t date_fields[] = {SECONDS, MINUTES, HOURS, DAY, MONTH, YEAR, CENTURY};
 
-enum {
-	DATE_FIELDS = sizeof(date_fields)
-};
+enum { DATE_FIELDS = sizeof(date_fields) };
 
 static void read_fields(const struct cmos *c, uint8_t f[DATE_FIELDS])
 {
@@ -113,8 +112,8 @@ static unsigned int number(uint8_t v, uint8_t b)
 	return b & B_BINARY ? v : (v >> 4) * 10 + (v & 15);
 }
 
-/* Days from 1970-01-01 to a date of the Gregorian calendar; years begin in March, so that the leap day is
- * their last. */
+/* Days from 1970-01-01 to a date of the Gregorian calendar; years begin in March, so that the leap
+ * day is their last. */
 static uint64_t days(unsigned int year, unsigned int month, unsigned int day)
 {
 	unsigned int y = month > 2 ? year : year - 1;
@@ -141,5 +140,6 @@ uint64_t cmos_epoch(struct cmos *c)
 	year += number(f[5], b);
 	if (day < 1 || day > 31 || month < 1 || month > 12 || year < 1970)
 		return 0;
-	return days(year, month, day) * 86400 + hour * 3600 + number(f[1], b) * 60 + number(f[0], b);
+	return days(year, month, day) * 86400 + hour * 3600 + number(f[1], b) * 60 +
+	       number(f[0], b);
 }

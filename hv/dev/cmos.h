@@ -1,5 +1,5 @@
-/* The CMOS clock (MC146818) and its memory: the guest reads the machine's own time, and writes nothing
- * but its own copy.
+/* The CMOS clock (MC146818) and its memory: the guest reads the machine's own time, and writes
+ * nothing but its own copy.
  *
  * Lock: the port layer's.
  *

@@ -1,8 +1,8 @@
 /* What CPUID tells the guest: the machine's own answers, through a list of what may be seen.
  *
- * Only features that work in the guest get through (allow lists, no deny lists), topology is that of N
- * single-threaded cores in one package with APIC ids 0..N-1, and hypervisor leaves are ours, with a
- * KVM-compatible block at 0x40000100. Pure functions; no lock.
+ * Only features that work in the guest get through (allow lists, no deny lists), topology is that
+ * of N single-threaded cores in one package with APIC ids 0..N-1, and hypervisor leaves are ours,
+ * with a KVM-compatible block at 0x40000100. Pure functions; no lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_DEV_CPUID_H
@@ -19,12 +19,15 @@ struct cpuid_policy {
 	/* The machine's own CPUID instruction. */
 	void (*host)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
 	unsigned int cpus;
-	bool tsc_invariant; /* constant rate, never stops, the same on all CPUs: tell the guest so */
-	bool tsc_adjust;    /* MSR 0x3b and the TSC are virtualized (struct msr_vcpu.tsc_offset is loaded) */
+	bool tsc_invariant; /* constant rate, never stops, the same on all CPUs: tell the guest so
+			     */
+	bool tsc_adjust;    /* MSR 0x3b and the TSC are virtualized (struct msr_vcpu.tsc_offset is
+			       loaded) */
 	bool tsc_deadline;  /* show the TSC-deadline timer */
-	uint32_t tsc_khz;   /* with tsc_invariant: tell the rate by KVM's clock; 0: the guest measures */
-	bool kvm_pv_eoi;    /* lapic_ops have mem_read and mem_write */
-	bool kvm_pv_ipi;    /* VMMCALL 10 calls lapic_kvm_ipi() */
+	uint32_t tsc_khz; /* with tsc_invariant: tell the rate by KVM's clock; 0: the guest measures
+			   */
+	bool kvm_pv_eoi;  /* lapic_ops have mem_read and mem_write */
+	bool kvm_pv_ipi;  /* VMMCALL 10 calls lapic_kvm_ipi() */
 	bool no_pcid, no_pku, no_la57; /* hide although the CPU has it */
 	bool no_gbpages;
 };

@@ -1,4 +1,5 @@
-/* One virtual IOAPIC with 24 pins (Intel 82093AA data sheet; version 0x20, so with an EOI register).
+/* One virtual IOAPIC with 24 pins (Intel 82093AA data sheet; version 0x20, so with an EOI
+ * register).
  *
  * Edge and level pins, remote IRR, EOI broadcast from the local APICs. ISA interrupt n is on pin n,
  * but 0 (the PIT) on pin 2, as the MADT says.
@@ -17,9 +18,9 @@
 
 struct ioapic {
 	struct spin lock;
-	uint32_t select;  /* IOREGSEL */
-	uint32_t id;      /* register 0, bits 27:24 */
-	uint32_t level;   /* input lines that are asserted */
+	uint32_t select; /* IOREGSEL */
+	uint32_t id;	 /* register 0, bits 27:24 */
+	uint32_t level;	 /* input lines that are asserted */
 	uint64_t entry[IOAPIC_PINS];
 	struct lapic_bus *bus;
 };

@@ -41,7 +41,8 @@ bool kvmclock_write(const struct lapic_bus *bus, uint64_t msr, uint32_t tsc_khz,
 	struct time_info t = {.version = 2, .tsc_timestamp = tsc_origin, .flags = TSC_STABLE};
 
 	set_rate(&t, tsc_khz);
-	return bus->ops->mem_write && bus->ops->mem_write(bus->ctx, msr & ~UINT64_C(1), &t, sizeof(t));
+	return bus->ops->mem_write &&
+	       bus->ops->mem_write(bus->ctx, msr & ~UINT64_C(1), &t, sizeof(t));
 }
 
 bool kvmclock_write_wall(const struct lapic_bus *bus, uint64_t gpa, uint64_t epoch)

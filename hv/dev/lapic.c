@@ -50,7 +50,7 @@ uint8_t lapic_ppr(const struct lapic *l)
 	return isrv & 0xf0;
 }
 
-int lapic_pending(const struct lapic *l)
+__attribute__((hot)) int lapic_pending(const struct lapic *l)
 {
 	int irrv = lapic_highest(l->irr);
 
@@ -137,7 +137,7 @@ static bool pv_eoi_allowed(const struct lapic *l, int offered)
 	return serving != 0;
 }
 
-void lapic_exit(struct lapic *l, uint8_t cr8)
+__attribute__((hot)) void lapic_exit(struct lapic *l, uint8_t cr8)
 {
 	const struct lapic_bus *b = l->bus;
 	uint32_t word;
@@ -155,7 +155,7 @@ void lapic_exit(struct lapic *l, uint8_t cr8)
 	}
 }
 
-void lapic_enter(struct lapic *l, int offered)
+__attribute__((hot)) void lapic_enter(struct lapic *l, int offered)
 {
 	const struct lapic_bus *b = l->bus;
 	uint32_t word;

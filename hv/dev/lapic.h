@@ -1,12 +1,12 @@
 /* The virtual local APICs of one guest: registers, priorities, IPIs, timer.
  *
- * Owns the state of each local APIC (xAPIC by MMIO, x2APIC by MSR; AMD APM vol. 2, chapter 16; Intel
- * SDM vol. 3, chapter 11). Knows nothing of SVM: the hypervisor's run loop calls in, and what must
- * happen outside (kick a CPU, arm the real timer, start a vCPU) goes through struct lapic_ops.
+ * Owns the state of each local APIC (xAPIC by MMIO, x2APIC by MSR; AMD APM vol. 2, chapter 16;
+ *Intel SDM vol. 3, chapter 11). Knows nothing of SVM: the hypervisor's run loop calls in, and what
+ *must happen outside (kick a CPU, arm the real timer, start a vCPU) goes through struct lapic_ops.
  *
  * Locks: none. irr and tmr are set by any CPU with atomic or; all else of a struct lapic is written
- * only by the CPU that runs its vCPU, and the few fields that senders read (base, svr, ldr, dfr) are
- * single aligned words. One struct fits a few cache lines, so that an exit touches one page.
+ * only by the CPU that runs its vCPU, and the few fields that senders read (base, svr, ldr, dfr)
+ *are single aligned words. One struct fits a few cache lines, so that an exit touches one page.
  *
  * What the run loop does with it, on the vCPU's own CPU:
  *
@@ -34,24 +34,25 @@
 #define MSR_KVM_PV_EOI	 0x4b564d04u
 
 /* IA32_APIC_BASE bits. */
-#define APIC_BASE_BSP  (UINT64_C(1) << 8)
-#define APIC_BASE_X2   (UINT64_C(1) << 10)
-#define APIC_BASE_EN   (UINT64_C(1) << 11)
+#define APIC_BASE_BSP (UINT64_C(1) << 8)
+#define APIC_BASE_X2  (UINT64_C(1) << 10)
+#define APIC_BASE_EN  (UINT64_C(1) << 11)
 
 /* What the local APICs ask of the hypervisor. None may call back into this module, but eoi (into
  * the IOAPIC, which may post). */
 struct lapic_ops {
 	/* The guest's TSC (host TSC plus the vCPU's offset), asked on the vCPU's own CPU. */
 	uint64_t (*now)(void *ctx, unsigned int vcpu);
-	/* Make the CPU of this vCPU call lapic_timer_check() when the guest's TSC reaches `deadline`;
-	 * 0: no longer. On the vCPU's own CPU. May be NULL (then poll lapic_timer_check). */
+	/* Make the CPU of this vCPU call lapic_timer_check() when the guest's TSC reaches
+	 * `deadline`; 0: no longer. On the vCPU's own CPU. May be NULL (then poll
+	 * lapic_timer_check). */
 	void (*timer_arm)(void *ctx, unsigned int vcpu, uint64_t deadline);
 	/* Something was posted for the vCPU: leave the guest, or leave HLT, and look. Any CPU; does
 	 * not wait. Never called for the sender itself. */
 	void (*kick)(void *ctx, unsigned int vcpu);
-	/* Latch an NMI; an INIT; a start-up at vector << 12 (to be ignored unless the vCPU waits for
-	 * it after an INIT). Any CPU; each also has to kick the vCPU. The vCPU that takes an INIT
-	 * calls lapic_init_reset() on its own CPU. */
+	/* Latch an NMI; an INIT; a start-up at vector << 12 (to be ignored unless the vCPU waits
+	 * for it after an INIT). Any CPU; each also has to kick the vCPU. The vCPU that takes an
+	 * INIT calls lapic_init_reset() on its own CPU. */
 	void (*nmi)(void *ctx, unsigned int vcpu);
 	void (*init)(void *ctx, unsigned int vcpu);
 	void (*sipi)(void *ctx, unsigned int vcpu, uint8_t vector);
@@ -91,7 +92,7 @@ struct lapic {
 
 	/* Written by the own CPU only. */
 	uint64_t isr[4];
-	uint64_t base;        /* IA32_APIC_BASE */
+	uint64_t base;	      /* IA32_APIC_BASE */
 	uint64_t deadline;    /* guest TSC at which the timer fires; 0: not armed */
 	uint64_t timer_start; /* guest TSC at which the current count began */
 	uint64_t pv_eoi;      /* MSR value: GPA | 1; 0: off */
@@ -123,8 +124,8 @@ int lapic_pending(const struct lapic *l);
 void lapic_accept(struct lapic *l, uint8_t vector);
 /* After each exit: take over the guest's CR8 and, if it was armed, the paravirtual EOI. */
 void lapic_exit(struct lapic *l, uint8_t cr8);
-/* Before each entry: arm the paravirtual EOI where that is right. offered: the vector that is offered
- * to the hardware (V_IRQ) but not accepted yet; -1: none. */
+/* Before each entry: arm the paravirtual EOI where that is right. offered: the vector that is
+ * offered to the hardware (V_IRQ) but not accepted yet; -1: none. */
 void lapic_enter(struct lapic *l, int offered);
 /* The timer's deadline may have passed: post it. Returns whether it had. */
 bool lapic_timer_check(struct lapic *l);
@@ -148,8 +149,8 @@ static inline bool lapic_has_mmio(const struct lapic *l, uint64_t gpa)
 
 /* ---- the guest's accesses (own CPU) ---- */
 
-/* Registers by MMIO; offset within the page. Any offset, any value: never fails. The access width is
- * the caller's business: narrower reads take the low bytes of the register at offset & ~15. */
+/* Registers by MMIO; offset within the page. Any offset, any value: never fails. The access width
+ * is the caller's business: narrower reads take the low bytes of the register at offset & ~15. */
 uint32_t lapic_mmio_read(struct lapic *l, unsigned int offset);
 void lapic_mmio_write(struct lapic *l, unsigned int offset, uint32_t value);
 

@@ -228,8 +228,8 @@ static enum msr_result write_mtrr(uint64_t *mtrr, const struct cpuid_policy *p, 
 
 static bool update_clock(const struct msr_vcpu *m, struct lapic *l, const struct cpuid_policy *p)
 {
-	return !(m->kvm_clock & 1) || kvmclock_write(l->bus, m->kvm_clock, p->tsc_khz,
-						     m->tsc_adjust);
+	return !(m->kvm_clock & 1) ||
+	       kvmclock_write(l->bus, m->kvm_clock, p->tsc_khz, m->tsc_adjust);
 }
 
 static enum msr_result write_tsc(struct msr_vcpu *m, struct lapic *l, const struct cpuid_policy *p,

@@ -26,7 +26,8 @@ struct msr_shared {
 	uint64_t mtrr_variable[2 * MSR_MTRR_VARIABLE];
 	uint64_t mtrr_fixed[MSR_MTRR_FIXED];
 	uint64_t syscfg, nb_cfg;
-	uint64_t epoch; /* seconds from 1970 to the guest's start, for KVM's wall clock; 0: unknown */
+	uint64_t epoch; /* seconds from 1970 to the guest's start, for KVM's wall clock; 0: unknown
+			 */
 	/* Statistics; relaxed atomics. */
 	uint64_t unknown_reads, unknown_writes;
 	uint32_t last_unknown;
@@ -49,9 +50,9 @@ void msr_create(struct msr_vcpu *m, uint64_t tsc_offset);
 
 enum msr_result {
 	MSR_OK,
-	MSR_GP,      /* inject #GP(0) */
-	MSR_TSC,     /* done; tsc_offset has changed: reload it (and the real timer's deadline) */
-	MSR_PAT,     /* done; pat has changed */
+	MSR_GP,	 /* inject #GP(0) */
+	MSR_TSC, /* done; tsc_offset has changed: reload it (and the real timer's deadline) */
+	MSR_PAT, /* done; pat has changed */
 };
 
 enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic *l,

@@ -1,5 +1,5 @@
-/* The legacy pair of 8259 interrupt controllers and their ELCR: enough to be found, programmed, read
- * back and masked. They never interrupt: nothing is wired to LINT0.
+/* The legacy pair of 8259 interrupt controllers and their ELCR: enough to be found, programmed,
+ * read back and masked. They never interrupt: nothing is wired to LINT0.
  *
  * Lock: the port layer's (struct ports).
  *
@@ -12,9 +12,9 @@
 
 struct pic_chip {
 	uint8_t imr, irr, isr;
-	uint8_t icw[4];  /* as written; [0] is ICW1 */
-	uint8_t step;    /* which ICW comes next (1..3), 0: operating */
-	bool read_isr;   /* OCW3: what the command port reads */
+	uint8_t icw[4]; /* as written; [0] is ICW1 */
+	uint8_t step;	/* which ICW comes next (1..3), 0: operating */
+	bool read_isr;	/* OCW3: what the command port reads */
 	bool poll;
 	uint8_t elcr;
 };

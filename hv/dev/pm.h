@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 enum {
-	PM_EVENT_PORT = 0x520,   /* status (2 bytes), enable (2 bytes) */
+	PM_EVENT_PORT = 0x520,	 /* status (2 bytes), enable (2 bytes) */
 	PM_CONTROL_PORT = 0x524, /* 2 bytes */
-	PM_S5_TYPE = 5,          /* what the DSDT's \_S5 says */
+	PM_S5_TYPE = 5,		 /* what the DSDT's \_S5 says */
 	PM_RESET_PORT = 0xcf9,
 	PM_RESET_VALUE = 0x06,
 };

@@ -1,5 +1,5 @@
-/* The guest's ACPI tables: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, and with more than one node SRAT
- * and SLIT (ACPI 6.4, chapter 5).
+/* The guest's ACPI tables: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, and with more than one node
+ * SRAT and SLIT (ACPI 6.4, chapter 5).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_LOAD_ACPI_H
@@ -30,8 +30,9 @@ struct acpi_config {
 	const uint8_t *distance; /* nodes * nodes; NULL: 10 near, 20 far */
 };
 
-/* Build all tables into buf as they lie at guest address `base`; the RSDP is the first thing. Returns the
- * bytes used, 0: they do not fit into `size`. Write them to guest memory with tf_mem_write(). */
+/* Build all tables into buf as they lie at guest address `base`; the RSDP is the first thing.
+ * Returns the bytes used, 0: they do not fit into `size`. Write them to guest memory with
+ * tf_mem_write(). */
 size_t acpi_build(const struct acpi_config *c, uint8_t *buf, size_t size, uint64_t base);
 
 #endif

@@ -2,8 +2,8 @@
  * Protocol").
  *
  * Where things go: zero page, GDT, identity page tables and the command line between 64 KiB and
- * 640 KiB; the kernel at its preferred address (or as its alignment allows); the initrd as high as RAM below
- * 4 GiB and the kernel's own limit allow.
+ * 640 KiB; the kernel at its preferred address (or as its alignment allows); the initrd as high as
+ * RAM below 4 GiB and the kernel's own limit allow.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_LOAD_BZIMAGE_H

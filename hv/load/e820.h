@@ -1,7 +1,7 @@
 /* The guest's physical memory, as E820 tells it (ACPI 6.4, chapter 15).
  *
- * `mem` bytes of RAM: below 3 GiB, the rest from 4 GiB up. The legacy hole (0xa0000..1 MiB) is memory
- * too, but reserved; the ACPI tables lie in it.
+ * `mem` bytes of RAM: below 3 GiB, the rest from 4 GiB up. The legacy hole (0xa0000..1 MiB) is
+ * memory too, but reserved; the ACPI tables lie in it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_LOAD_E820_H
@@ -13,7 +13,7 @@
 #define GUEST_HIGH_BASE UINT64_C(0x100000000) /* and goes on here */
 #define GUEST_ACPI_BASE UINT64_C(0xe0000)     /* RSDP first, so that a scan finds it */
 #define GUEST_ACPI_SIZE UINT64_C(0x10000)
-#define GUEST_MEM_MIN	(UINT64_C(4) << 20)   /* less cannot hold any guest */
+#define GUEST_MEM_MIN	(UINT64_C(4) << 20) /* less cannot hold any guest */
 
 enum {
 	E820_RAM = 1,

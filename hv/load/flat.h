@@ -1,4 +1,5 @@
-/* The flat segments and the GDT that a guest's boot CPU starts with, at one fixed place below 640 KiB.
+/* The flat segments and the GDT that a guest's boot CPU starts with, at one fixed place below 640
+ * KiB.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_LOAD_FLAT_H

@@ -7,8 +7,8 @@
 #include <twofold/status.h>
 #include <twofold/types.h>
 
-/* tf_mem_write() behind a pointer, so that the loaders can be tested alone. Fresh guest memory reads
- * as zeroes: loaders do not clear. */
+/* tf_mem_write() behind a pointer, so that the loaders can be tested alone. Fresh guest memory
+ * reads as zeroes: loaders do not clear. */
 struct guestmem {
 	void *ctx;
 	enum tf_status (*write)(void *ctx, uint64_t gpa, const void *from, size_t n);
@@ -20,8 +20,7 @@ struct load_error {
 };
 
 /* Put a formatted text into err; always false, to be returned. */
-bool load_fail(struct load_error *err, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+bool load_fail(struct load_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Write, or say why not. */
 bool load_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t n,
 		struct load_error *err) __attribute__((warn_unused_result));

@@ -195,7 +195,7 @@ static _Noreturn void exit_shutdown(struct vcpu *v)
 	vm_end(END_TRIPLE_FAULT, 0);
 }
 
-void svm_exit(struct vcpu *v)
+__attribute__((hot)) void svm_exit(struct vcpu *v)
 {
 	v->kind = KIND_OTHER;
 	switch (v->vmcb->ctl.exit_code) {

@@ -69,7 +69,7 @@ static void device(struct vcpu *v, uint64_t at)
 	vcpu_skip(v, (unsigned int)(s.rip - rip));
 }
 
-static void finish(struct vcpu *v, const struct tf_outcome *out)
+__attribute__((hot)) static void finish(struct vcpu *v, const struct tf_outcome *out)
 {
 	switch (out->end) {
 	case TF_RESUME:
@@ -85,7 +85,7 @@ static void finish(struct vcpu *v, const struct tf_outcome *out)
 	}
 }
 
-void exit_page_fault(struct vcpu *v)
+__attribute__((hot)) void exit_page_fault(struct vcpu *v)
 {
 	const struct vmcb *b = v->vmcb;
 	uint64_t code = b->ctl.exit_info1;

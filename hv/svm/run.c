@@ -148,7 +148,7 @@ static void sleep(struct vcpu *v)
 }
 
 /* Set the VMCB up for the root that the engine wants. */
-static void load_root(struct vcpu *v)
+__attribute__((hot)) static void load_root(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 	struct tf_load load;
@@ -186,7 +186,7 @@ static void load_root(struct vcpu *v)
 /* Choose what goes in with this entry. An interrupt that cannot go in at once is offered to the CPU
  * as virtual interrupt with its own vector: the guest takes it the moment it can, without an exit.
  */
-static void load_event(struct vcpu *v)
+__attribute__((hot)) static void load_event(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 	bool open = (b->save.rflags & RFLAGS_IF) && !(b->ctl.int_state & VMCB_INT_SHADOW);
@@ -220,7 +220,7 @@ static void load_event(struct vcpu *v)
 
 /* Take over what the exit says of events: an injected one that did not get through, an offered
  * one that did. */
-static void unload_event(struct vcpu *v)
+__attribute__((hot)) static void unload_event(struct vcpu *v)
 {
 	struct vmcb_control *c = &v->vmcb->ctl;
 	uint64_t info = c->exit_int_info;
@@ -269,7 +269,7 @@ static void follow_cr4(struct vcpu *v)
 	x86_write_cr4(want);
 }
 
-static void enter(struct vcpu *v)
+__attribute__((hot)) static void enter(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 	uint64_t now;
@@ -290,7 +290,7 @@ static void enter(struct vcpu *v)
 	v->gpr[REG_RSP] = b->save.rsp;
 }
 
-void svm_run(struct vcpu *v)
+__attribute__((hot)) void svm_run(struct vcpu *v)
 {
 	x86_clgi();
 	x86_sti();

@@ -1,5 +1,5 @@
-/* The guest's ACPI tables: every table is reached from the RSDP, has its length and checksum, and says what
- * the devices do; and nothing is written beyond the buffer.
+/* The guest's ACPI tables: every table is reached from the RSDP, has its length and checksum, and
+ * says what the devices do; and nothing is written beyond the buffer.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 /* sources: hv/load/acpi.c hv/load/e820.c */
@@ -219,8 +219,9 @@ static void test_every_size(void **state)
 
 static void test_e820(void **state)
 {
-	static const uint64_t sizes[] = {GUEST_MEM_MIN, 64 << 20, 512 << 20, GUEST_LOW_MAX - 4096,
-					 GUEST_LOW_MAX, GUEST_LOW_MAX + 4096, 5ull << 30, 1ull << 40};
+	static const uint64_t sizes[] = {GUEST_MEM_MIN,	       64 << 20,      512 << 20,
+					 GUEST_LOW_MAX - 4096, GUEST_LOW_MAX, GUEST_LOW_MAX + 4096,
+					 5ull << 30,	       1ull << 40};
 
 	(void)state;
 	for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
@@ -237,7 +238,8 @@ static void test_e820(void **state)
 				ram += m.e[i].bytes;
 		}
 		assert_int_equal(ram, sizes[k] - 0x100000 + 0x9fc00);
-		assert_int_equal(m.low_end + (m.high_end ? m.high_end - GUEST_HIGH_BASE : 0), sizes[k]);
+		assert_int_equal(m.low_end + (m.high_end ? m.high_end - GUEST_HIGH_BASE : 0),
+				 sizes[k]);
 		assert_true(m.low_end <= GUEST_LOW_MAX);
 	}
 }

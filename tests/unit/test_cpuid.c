@@ -1,8 +1,10 @@
-/* CPUID and MSR policy: topology for every number of CPUs, nothing shown that is not meant to be, what
- * follows from features (CR4, XCR0, EFER), MSRs that stock kernels touch, and KVM's clock.
+/* CPUID and MSR policy: topology for every number of CPUs, nothing shown that is not meant to be,
+ * what follows from features (CR4, XCR0, EFER), MSRs that stock kernels touch, and KVM's clock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+/* clang-format off */
 /* sources: hv/dev/cpuid.c hv/dev/msr.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/lapic_ipi.c hv/dev/lapic_regs.c hv/dev/lapic_timer.c */
+/* clang-format on */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +16,8 @@
 #include "dev/kvmclock.h"
 #include "dev/msr.h"
 
-/* A machine that has everything: each leaf all ones, but for those whose numbers must make sense. */
+/* A machine that has everything: each leaf all ones, but for those whose numbers must make sense.
+ */
 static bool emulator;
 
 static void everything(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
@@ -139,7 +142,8 @@ static void test_hidden(void **state)
 
 	(void)state;
 	r = ask(1, 0);
-	assert_int_equal(r.ecx & 0x0001c1fc & ~(1u << 9), 0); /* DTES64 MONITOR .. TM2, xTPR, PDCM */
+	assert_int_equal(r.ecx & 0x0001c1fc & ~(1u << 9),
+			 0); /* DTES64 MONITOR .. TM2, xTPR, PDCM */
 	assert_int_equal(r.ecx >> 31, 1);
 	assert_int_equal(ask(5, 0).ecx, 0);
 	assert_int_equal(ask(6, 0).eax, 4);
@@ -153,7 +157,8 @@ static void test_hidden(void **state)
 	assert_int_equal(ask(0x12, 0).eax, 0);
 	r = ask(0x80000001, 0);
 	assert_int_equal(r.ecx & (1 << 2 | 1 << 3 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 19 |
-				  7 << 23 | 1 << 28 | 1 << 29), 0);
+				  7 << 23 | 1 << 28 | 1 << 29),
+			 0);
 	assert_int_equal(ask(0x8000000a, 0).edx, 0);
 	assert_int_equal(ask(0x8000001f, 0).eax, 0);
 	assert_int_equal(ask(0x80000008, 0).ebx, 1 | 4 | 1 << 9);
@@ -428,7 +433,8 @@ static void test_clock(void **state)
 	assert_int_equal(wr(MSR_KVM_SYSTEM_TIME, 1 << 20 | 1), MSR_GP);
 	assert_int_equal(wr(MSR_KVM_SYSTEM_TIME, 0), MSR_OK);
 	/* One second of TSC is one second, at any rate. */
-	for (uint32_t khz = 500; khz < 0x80000000; khz = khz * 3 / 2 + 1) {
+	for (uint64_t wide = 500; wide < 0x80000000; wide = wide * 3 / 2 + 1) {
+		uint32_t khz = (uint32_t)wide;
 		uint32_t mul;
 		int8_t shift;
 		uint64_t ticks = khz * UINT64_C(1000), ns;

@@ -1,5 +1,5 @@
-/* The instruction decoder: lengths and operands from a table, addresses, random bytes, and the execution of
- * memory instructions against the CPU that runs the test.
+/* The instruction decoder: lengths and operands from a table, addresses, random bytes, and the
+ * execution of memory instructions against the CPU that runs the test.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 /* sources: hv/decode/decode.c hv/decode/execute.c */
@@ -25,11 +25,11 @@ static const struct {
 	enum insn_kind kind;
 	uint8_t size, reg;
 } table[] = {
-	{BYTES(0x89, 0x08), INSN_64, INSN_OK, INSN_STORE, 4, 1},		   /* mov %ecx,(%rax) */
+	{BYTES(0x89, 0x08), INSN_64, INSN_OK, INSN_STORE, 4, 1}, /* mov %ecx,(%rax) */
 	{BYTES(0x48, 0x8b, 0x1c, 0x25, 1, 2, 3, 4), INSN_64, INSN_OK, INSN_LOAD, 8, 3},
 	{BYTES(0x66, 0x89, 0x48, 0x10), INSN_64, INSN_OK, INSN_STORE, 2, 1},
 	{BYTES(0x44, 0x88, 0x7c, 0x8d, 0x00), INSN_64, INSN_OK, INSN_STORE, 1, 15},
-	{BYTES(0x88, 0x25, 0, 0, 0, 0), INSN_64, INSN_OK, INSN_STORE, 1, 0},	   /* mov %ah */
+	{BYTES(0x88, 0x25, 0, 0, 0, 0), INSN_64, INSN_OK, INSN_STORE, 1, 0}, /* mov %ah */
 	{BYTES(0xc7, 0x00, 1, 2, 3, 4), INSN_64, INSN_OK, INSN_STORE, 4, 0xff},
 	{BYTES(0x66, 0xc7, 0x00, 1, 2), INSN_64, INSN_OK, INSN_STORE, 2, 0xff},
 	{BYTES(0x48, 0xc7, 0x00, 1, 2, 3, 4), INSN_64, INSN_OK, INSN_STORE, 8, 0xff},
@@ -42,30 +42,30 @@ static const struct {
 	{BYTES(0x0f, 0xb6, 0x00), INSN_64, INSN_OK, INSN_LOAD, 1, 0},
 	{BYTES(0x0f, 0xbf, 0x00), INSN_64, INSN_OK, INSN_LOAD, 2, 0},
 	{BYTES(0x48, 0x63, 0x00), INSN_64, INSN_OK, INSN_LOAD, 4, 0},
-	{BYTES(0x63, 0x00), INSN_32, INSN_UNKNOWN, 0, 0, 0},			   /* arpl */
+	{BYTES(0x63, 0x00), INSN_32, INSN_UNKNOWN, 0, 0, 0}, /* arpl */
 	{BYTES(0x81, 0x0d, 1, 2, 3, 4, 5, 6, 7, 8), INSN_64, INSN_OK, INSN_ALU_STORE, 4, 0xff},
 	{BYTES(0x83, 0x38, 0x00), INSN_64, INSN_OK, INSN_ALU_STORE, 4, 0xff},
 	{BYTES(0x82, 0x38, 0x00), INSN_64, INSN_UNKNOWN, 0, 0, 0},
 	{BYTES(0xf7, 0x00, 1, 0, 0, 0), INSN_64, INSN_OK, INSN_ALU_STORE, 4, 0xff}, /* testl */
-	{BYTES(0xf7, 0x20), INSN_64, INSN_UNKNOWN, 0, 0, 0},			   /* mul */
+	{BYTES(0xf7, 0x20), INSN_64, INSN_UNKNOWN, 0, 0, 0},			    /* mul */
 	{BYTES(0xf0, 0x0f, 0xba, 0x28, 0x03), INSN_64, INSN_OK, INSN_ALU_STORE, 4, 0xff},
-	{BYTES(0xff, 0x10), INSN_64, INSN_UNKNOWN, 0, 0, 0},			   /* call */
+	{BYTES(0xff, 0x10), INSN_64, INSN_UNKNOWN, 0, 0, 0}, /* call */
 	{BYTES(0x87, 0x08), INSN_64, INSN_OK, INSN_XCHG, 4, 1},
-	{BYTES(0x89, 0xc8), INSN_64, INSN_UNKNOWN, 0, 0, 0},			   /* no memory */
+	{BYTES(0x89, 0xc8), INSN_64, INSN_UNKNOWN, 0, 0, 0}, /* no memory */
 	{BYTES(0xf3, 0x48, 0xab), INSN_64, INSN_STRING, 0, 0, 0xff},
 	{BYTES(0xa4), INSN_64, INSN_STRING, 0, 0, 0xff},
-	{BYTES(0x0f, 0x20, 0xd8), INSN_64, INSN_OK, INSN_CR_READ, 8, 0},	   /* cr3 -> rax */
-	{BYTES(0x0f, 0x22, 0xdf), INSN_64, INSN_OK, INSN_CR_WRITE, 8, 7},	   /* rdi -> cr3 */
+	{BYTES(0x0f, 0x20, 0xd8), INSN_64, INSN_OK, INSN_CR_READ, 8, 0},  /* cr3 -> rax */
+	{BYTES(0x0f, 0x22, 0xdf), INSN_64, INSN_OK, INSN_CR_WRITE, 8, 7}, /* rdi -> cr3 */
 	{BYTES(0x41, 0x0f, 0x22, 0xe4), INSN_64, INSN_OK, INSN_CR_WRITE, 8, 12},
-	{BYTES(0x44, 0x0f, 0x20, 0xc0), INSN_64, INSN_OK, INSN_CR_READ, 8, 0},	   /* cr8 */
-	{BYTES(0xf0, 0x0f, 0x20, 0xc0), INSN_32, INSN_OK, INSN_CR_READ, 4, 0},	   /* cr8, AMD */
+	{BYTES(0x44, 0x0f, 0x20, 0xc0), INSN_64, INSN_OK, INSN_CR_READ, 8, 0}, /* cr8 */
+	{BYTES(0xf0, 0x0f, 0x20, 0xc0), INSN_32, INSN_OK, INSN_CR_READ, 4, 0}, /* cr8, AMD */
 	{BYTES(0x0f, 0x23, 0xf8), INSN_64, INSN_OK, INSN_DR_WRITE, 8, 0},
 	{BYTES(0x0f, 0x06), INSN_64, INSN_OK, INSN_CLTS, 0, 0xff},
 	{BYTES(0x0f, 0x01, 0xf0), INSN_64, INSN_OK, INSN_LMSW, 2, 0},
 	{BYTES(0x0f, 0x01, 0xe1), INSN_64, INSN_OK, INSN_SMSW, 4, 1},
 	{BYTES(0x0f, 0x01, 0x26, 0, 1), INSN_16, INSN_OK, INSN_SMSW, 2, 0xff},
 	{BYTES(0x0f, 0x01, 0x3f), INSN_64, INSN_OK, INSN_INVLPG, 0, 0xff},
-	{BYTES(0x0f, 0x01, 0xf8), INSN_64, INSN_UNKNOWN, 0, 0, 0},		   /* swapgs */
+	{BYTES(0x0f, 0x01, 0xf8), INSN_64, INSN_UNKNOWN, 0, 0, 0}, /* swapgs */
 	{BYTES(0x0f, 0x01, 0xd1), INSN_64, INSN_OK, INSN_XSETBV, 0, 0xff},
 	{BYTES(0x66, 0x0f, 0x38, 0x82, 0x06), INSN_64, INSN_OK, INSN_INVPCID, 16, 0},
 	{BYTES(0x90), INSN_64, INSN_UNKNOWN, 0, 0, 0},
@@ -137,18 +137,22 @@ static void test_addresses(void **state)
 		uint64_t want;
 	} t[] = {
 		{{0x8b, 0x00}, INSN_64, 0x100000000},
-		{{0x8b, 0x44, 0x8b, 0xfc}, INSN_64, 0x100000003 + 0x400000004 - 4}, /* -4(rbx,rcx,4) */
+		{{0x8b, 0x44, 0x8b, 0xfc},
+		 INSN_64,
+		 0x100000003 + 0x400000004 - 4}, /* -4(rbx,rcx,4) */
 		{{0x8b, 0x05, 0x10, 0, 0, 0}, INSN_64, 0x1016},
 		{{0x67, 0x8b, 0x00}, INSN_64, 0},
 		{{0x65, 0x8b, 0x00}, INSN_64, 0x700000000},
 		{{0x2e, 0x8b, 0x00}, INSN_64, 0x100000000},
 		{{0x8b, 0x04, 0x25, 0, 0, 0xe0, 0xfe}, INSN_64, 0xfffffffffee00000},
-		{{0x43, 0x8b, 0x04, 0x65, 8, 0, 0, 0}, INSN_64, 2 * 0x10000000c + 8}, /* 8(,r12,2) */
-		{{0x41, 0x8b, 0x04, 0x24}, INSN_64, 0x10000000c},		       /* (r12) */
+		{{0x43, 0x8b, 0x04, 0x65, 8, 0, 0, 0},
+		 INSN_64,
+		 2 * 0x10000000c + 8},				  /* 8(,r12,2) */
+		{{0x41, 0x8b, 0x04, 0x24}, INSN_64, 0x10000000c}, /* (r12) */
 		{{0x8b, 0x00}, INSN_32, 0x40},
-		{{0x8b, 0x45, 0xff}, INSN_32, 0x34},  /* -1(ebp): SS */
+		{{0x8b, 0x45, 0xff}, INSN_32, 0x34}, /* -1(ebp): SS */
 		{{0x26, 0x8b, 0x00}, INSN_32, 0x10},
-		{{0x64, 0x8b, 0x00}, INSN_32, 0},     /* FS base beyond 4 GiB is cut */
+		{{0x64, 0x8b, 0x00}, INSN_32, 0},    /* FS base beyond 4 GiB is cut */
 		{{0x8b, 0x40, 0xff}, INSN_16, 0x48}, /* -1(bx,si): 3 + 6 - 1 */
 		{{0x8b, 0x4e, 0x02}, INSN_16, 0x37}, /* 2(bp): SS */
 		{{0x8b, 0x0e, 0x34, 0x12}, INSN_16, 0x1274},
@@ -221,10 +225,10 @@ static void run_native(uint8_t *code, const uint8_t *insn, size_t n, struct nati
 		0x9d,			/* popf */
 	};
 	static const uint8_t after[] = {
-		0x41, 0x58,		/* pop %r8: placed below, after pushf */
-		0x5e,			/* pop %rsi */
-		0x48, 0x89, 0x06, 0x48, 0x89, 0x4e, 0x08, 0x48, 0x89, 0x56, 0x10, 0x48, 0x89, 0x5e,
-		0x18, 0x4c, 0x89, 0x46, 0x20, 0x5b, 0xc3,
+		0x41, 0x58, /* pop %r8: placed below, after pushf */
+		0x5e,	    /* pop %rsi */
+		0x48, 0x89, 0x06, 0x48, 0x89, 0x4e, 0x08, 0x48, 0x89, 0x56, 0x10,
+		0x48, 0x89, 0x5e, 0x18, 0x4c, 0x89, 0x46, 0x20, 0x5b, 0xc3,
 	};
 	uint8_t *p = code;
 
@@ -265,23 +269,23 @@ struct form {
 };
 
 static const struct form forms[] = {
-	{{0x88}, 1, -1, 0, true},	{{0x89}, 1, -1, 0, false},
-	{{0x8a}, 1, -1, 0, true},	{{0x8b}, 1, -1, 0, false},
-	{{0xc6}, 1, 0, 1, true},	{{0xc7}, 1, 0, 0xff, false},
+	{{0x88}, 1, -1, 0, true},	 {{0x89}, 1, -1, 0, false},
+	{{0x8a}, 1, -1, 0, true},	 {{0x8b}, 1, -1, 0, false},
+	{{0xc6}, 1, 0, 1, true},	 {{0xc7}, 1, 0, 0xff, false},
 	{{0x0f, 0xb6}, 2, -1, 0, false}, {{0x0f, 0xb7}, 2, -1, 0, false},
 	{{0x0f, 0xbe}, 2, -1, 0, false}, {{0x0f, 0xbf}, 2, -1, 0, false},
-	{{0x63}, 1, -1, 0, false},
-	{{0x84}, 1, -1, 0, true},	{{0x85}, 1, -1, 0, false},
-	{{0x86}, 1, -1, 0, true},	{{0x87}, 1, -1, 0, false},
-	{{0xf6}, 1, 0, 1, true},	{{0xf7}, 1, 0, 0xff, false},
-	{{0xf6}, 1, 2, 0, true},	{{0xf7}, 1, 2, 0, false},
-	{{0xf6}, 1, 3, 0, true},	{{0xf7}, 1, 3, 0, false},
-	{{0xfe}, 1, 0, 0, true},	{{0xff}, 1, 0, 0, false},
-	{{0xfe}, 1, 1, 0, true},	{{0xff}, 1, 1, 0, false},
-	{{0x0f, 0xb0}, 2, -1, 0, true}, {{0x0f, 0xb1}, 2, -1, 0, false},
-	{{0x0f, 0xc0}, 2, -1, 0, true}, {{0x0f, 0xc1}, 2, -1, 0, false},
-	{{0x0f, 0xba}, 2, 4, 1, false}, {{0x0f, 0xba}, 2, 5, 1, false},
-	{{0x0f, 0xba}, 2, 6, 1, false}, {{0x0f, 0xba}, 2, 7, 1, false},
+	{{0x63}, 1, -1, 0, false},	 {{0x84}, 1, -1, 0, true},
+	{{0x85}, 1, -1, 0, false},	 {{0x86}, 1, -1, 0, true},
+	{{0x87}, 1, -1, 0, false},	 {{0xf6}, 1, 0, 1, true},
+	{{0xf7}, 1, 0, 0xff, false},	 {{0xf6}, 1, 2, 0, true},
+	{{0xf7}, 1, 2, 0, false},	 {{0xf6}, 1, 3, 0, true},
+	{{0xf7}, 1, 3, 0, false},	 {{0xfe}, 1, 0, 0, true},
+	{{0xff}, 1, 0, 0, false},	 {{0xfe}, 1, 1, 0, true},
+	{{0xff}, 1, 1, 0, false},	 {{0x0f, 0xb0}, 2, -1, 0, true},
+	{{0x0f, 0xb1}, 2, -1, 0, false}, {{0x0f, 0xc0}, 2, -1, 0, true},
+	{{0x0f, 0xc1}, 2, -1, 0, false}, {{0x0f, 0xba}, 2, 4, 1, false},
+	{{0x0f, 0xba}, 2, 5, 1, false},	 {{0x0f, 0xba}, 2, 6, 1, false},
+	{{0x0f, 0xba}, 2, 7, 1, false},
 };
 
 #define ARITHMETIC 0x8d5u
@@ -304,8 +308,9 @@ static uint64_t defined_flags(const struct insn *i)
 
 static void check_form(uint8_t *code, const struct form *f, unsigned int size, uint64_t pick)
 {
-	static const uint64_t edges[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff,
-					 0x80000000, 0xffffffff, INT64_MAX, 1ull << 63, UINT64_MAX};
+	static const uint64_t edges[] = {0,	     1,		0x7f,	    0x80,	0xff,
+					 0x7fff,     0x8000,	0xffff,	    0x7fffffff, 0x80000000,
+					 0xffffffff, INT64_MAX, 1ull << 63, UINT64_MAX};
 	uint64_t gpr[16] = {0}, base[6] = {0};
 	struct insn_state s = {.gpr = gpr, .rip = 0x400000, .mode = INSN_64, .seg_base = base};
 	const struct insn_bus bus = {NULL, device_read, device_write};
@@ -393,8 +398,8 @@ static void test_against_cpu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),	     cmocka_unit_test(test_details),
-		cmocka_unit_test(test_addresses),    cmocka_unit_test(test_random_bytes),
+		cmocka_unit_test(test_table),	    cmocka_unit_test(test_details),
+		cmocka_unit_test(test_addresses),   cmocka_unit_test(test_random_bytes),
 		cmocka_unit_test(test_against_cpu),
 	};
 

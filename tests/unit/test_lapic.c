@@ -1,8 +1,10 @@
-/* The virtual local APICs and the IOAPIC: priorities, EOI, registers in both modes, IPIs, the timer, the
- * paravirtual EOI, level interrupts; and posting from many threads at once.
+/* The virtual local APICs and the IOAPIC: priorities, EOI, registers in both modes, IPIs, the
+ * timer, the paravirtual EOI, level interrupts; and posting from many threads at once.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+/* clang-format off */
 /* sources: hv/dev/lapic.c hv/dev/lapic_ipi.c hv/dev/lapic_regs.c hv/dev/lapic_timer.c hv/dev/ioapic.c */
+/* clang-format on */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -219,11 +221,11 @@ static void test_x2_registers(void **state)
 		uint32_t msr;
 		uint64_t v;
 	} no_write[] = {
-		{0x802, 0},	  {0x803, 0},	    {0x808, 0x100},	    {0x80a, 0},
-		{0x80b, 1},	  {0x80d, 0},	    {0x80f, 0x1000},	    {0x810, 0},
-		{0x820, 0},	  {0x828, 1},	    {0x832, 1 << 19},	    {0x835, 1 << 17},
-		{0x838, 1ull << 32}, {0x839, 0},    {0x83e, 4},		    {0x83f, 0x100},
-		{0x830, 1 << 16}, {0x830, 1 << 20}, {0x82f, 0},		    {0x837, 1ull << 40},
+		{0x802, 0},	     {0x803, 0},       {0x808, 0x100},	 {0x80a, 0},
+		{0x80b, 1},	     {0x80d, 0},       {0x80f, 0x1000},	 {0x810, 0},
+		{0x820, 0},	     {0x828, 1},       {0x832, 1 << 19}, {0x835, 1 << 17},
+		{0x838, 1ull << 32}, {0x839, 0},       {0x83e, 4},	 {0x83f, 0x100},
+		{0x830, 1 << 16},    {0x830, 1 << 20}, {0x82f, 0},	 {0x837, 1ull << 40},
 	};
 	struct lapic *l = &cpu[1];
 	uint64_t v;
@@ -352,7 +354,8 @@ static void test_kvm_ipi(void **state)
 {
 	(void)state;
 	enable_x2();
-	assert_int_equal(lapic_kvm_ipi(&bus, 0, 0x5, 0x1, 3, 0x50), 2); /* 3, 5, and 67: not there */
+	assert_int_equal(lapic_kvm_ipi(&bus, 0, 0x5, 0x1, 3, 0x50),
+			 2); /* 3, 5, and 67: not there */
 	assert_int_equal(holders(0x50), 1 << 3 | 1 << 5);
 	assert_int_equal(lapic_kvm_ipi(&bus, 0, 1, 0, UINT64_MAX, 0x50), 0);
 	assert_int_equal(lapic_kvm_ipi(&bus, 0, 2, 0, UINT64_MAX, 0x50), 0);
@@ -535,7 +538,7 @@ static void test_ioapic(void **state)
 	ioapic_set(&io, 9, true, -1);
 	set_entry(9, 0x8059);
 	assert_true(take(&cpu[0], 0x59));
-	ioapic_mmio_write(&io, 0x40, 0x59, 0); /* the EOI register */
+	ioapic_mmio_write(&io, 0x40, 0x59, 0);	      /* the EOI register */
 	assert_int_equal(lapic_pending(&cpu[0]), -1); /* in service still, but pending again: */
 	write_ok(&cpu[0], 0x80b, 0);
 	assert_true(take(&cpu[0], 0x59));

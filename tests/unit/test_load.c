@@ -1,8 +1,10 @@
-/* The guest loaders: what a good kernel becomes in guest memory, and one clear line for each bad one. Kernels are
- * made here, byte by byte; then they are damaged at random.
+/* The guest loaders: what a good kernel becomes in guest memory, and one clear line for each bad
+ * one. Kernels are made here, byte by byte; then they are damaged at random.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+/* clang-format off */
 /* sources: hv/load/load.c hv/load/bzimage.c hv/load/multiboot.c hv/load/flat.c hv/load/guestmem.c hv/load/e820.c */
+/* clang-format on */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -302,10 +302,14 @@ static void test_epoch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_bitmap, setup), cmocka_unit_test_setup(test_unknown, setup),
-		cmocka_unit_test_setup(test_ends, setup),   cmocka_unit_test_setup(test_power, setup),
-		cmocka_unit_test_setup(test_pic, setup),    cmocka_unit_test_setup(test_fwcfg, setup),
-		cmocka_unit_test_setup(test_pci, setup),    cmocka_unit_test_setup(test_cmos, setup),
+		cmocka_unit_test_setup(test_bitmap, setup),
+		cmocka_unit_test_setup(test_unknown, setup),
+		cmocka_unit_test_setup(test_ends, setup),
+		cmocka_unit_test_setup(test_power, setup),
+		cmocka_unit_test_setup(test_pic, setup),
+		cmocka_unit_test_setup(test_fwcfg, setup),
+		cmocka_unit_test_setup(test_pci, setup),
+		cmocka_unit_test_setup(test_cmos, setup),
 		cmocka_unit_test_setup(test_epoch, setup),
 	};
 
