@@ -43,7 +43,8 @@ struct tf_config {
 	enum tf_nested_format nested; /* AMD or Intel */
 	unsigned int maxphyaddr;   /* physical-address bits that the guest's CPUID tells, 32..52 */
 	unsigned int vcpus;	   /* 1..TF_MAX_VCPUS */
-	unsigned int shadow_pages; /* bound on shadow tables (12 KiB each); 0: 8192; at least vcpus + 16 */
+	unsigned int shadow_pages; /* bound on shadow tables (12 KiB each); 0: 8192; less than vcpus
+				    * + 16 is raised to that, for roots and one walk must fit */
 	bool host_1g;		   /* the CPU has 1 GiB pages (nested leaves may use them) */
 	bool large_backing;	   /* back 2 MiB at once where slot and host allow */
 };
@@ -67,7 +68,7 @@ enum {
 	TF_WRITE = 1u << 0,
 	TF_USER = 1u << 1, /* at CPL 3, explicit */
 	TF_FETCH = 1u << 2,
-	TF_AC = 1u << 3, /* RFLAGS.AC is set (SMAP) */
+	TF_AC = 1u << 3,       /* RFLAGS.AC is set (SMAP) */
 	TF_IMPLICIT = 1u << 4, /* by the CPU itself (descriptor tables): SMAP ignores AC */
 	/* The #PF's P bit was 0: no translation was there. Spares a look for a stale one, which a
 	 * fault drops (SDM vol. 3, 4.10.4.1). */
