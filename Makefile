@@ -49,7 +49,7 @@ BARETEST_SRC := $(sort $(wildcard guest/baretest/*/*.c))
 # guest's FPU and vector registers stay loaded while the hypervisor runs.
 BARE := -ffreestanding -nostdinc -isystem $(GCC_INCLUDE) -fno-stack-protector -mno-red-zone \
 	-mcmodel=small -mgeneral-regs-only -fno-pic -fno-pie -fcf-protection=none \
-	-fno-asynchronous-unwind-tables -O2 -g -flto -fno-fat-lto-objects
+	-fno-asynchronous-unwind-tables -O2 -g -flto=auto -fno-fat-lto-objects
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FUZZER := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \

@@ -241,6 +241,25 @@ static void host_writes(struct op *op, struct tf_vm *vm, gfn_t f)
 		entry_or(&fr->word, FRAME_DIRTY);
 }
 
+/* Read within one page that is backed already, without the map's lock: the group's keeps it from
+ * being freed. The instructions that the host decodes are read this way. */
+static bool read_backed(struct tf_vm *vm, gpa_t at, void *to, size_t n)
+{
+	struct group *g = &vm->group;
+	struct op op;
+	if ((at.v & TF_PAGE_MASK) + n > TF_PAGE_SIZE)
+		return false;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &g->lock);
+	struct frame *f = memmap_frame(&vm->map, gpa_to_gfn(at));
+	uint64_t word = f ? frame_word(f) : 0;
+	if (word & FRAME_BACKED)
+		memcpy(to, (char *)tf_host_ptr(vm->h, word_hpa(word)) + (at.v & TF_PAGE_MASK), n);
+	lock_drop(&op, &g->lock);
+	vm_op_end(&op, vm);
+	return word & FRAME_BACKED;
+}
+
 static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const void *from, size_t n)
 {
 	struct op op;
@@ -274,7 +293,7 @@ static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const vo
 
 enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n)
 {
-	return host_access(vm, from, to, NULL, n);
+	return read_backed(vm, from, to, n) ? TF_OK : host_access(vm, from, to, NULL, n);
 }
 
 enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n)

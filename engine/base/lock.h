@@ -1,4 +1,7 @@
-/* Ticket spin locks with asserted ranks. Fair, so that one vCPU cannot starve another.
+/* Spin locks with asserted ranks.
+ *
+ * Not fair, on purpose: sections are short, and where the host's CPUs are themselves scheduled (a
+ * nested cloud, an emulator), a queue would make all wait for one that does not run.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef BASE_LOCK_H
@@ -7,14 +10,14 @@
 #include "base/op.h"
 
 struct lock {
-	uint32_t next, owner; /* tickets */
+	uint32_t held;
 	uint8_t rank;
 	uint64_t wait_cycles; /* spent waiting; written by the holder */
 };
 
 static inline void lock_init(struct lock *l, enum lock_rank rank)
 {
-	l->next = l->owner = 0;
+	l->held = 0;
 	l->rank = (uint8_t)rank;
 	l->wait_cycles = 0;
 }
@@ -32,12 +35,13 @@ static inline void lock_take(struct op *op, struct lock *l)
 	TF_ASSERT(op->h, op->depth == 0 || op->held[op->depth - 1] < l->rank);
 	TF_ASSERT(op->h, op->depth < sizeof(op->held));
 	op->held[op->depth++] = l->rank;
-	uint32_t ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-	if (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) == ticket)
+	if (!__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
 		return;
 	uint64_t start = op->h->cycles(op->h);
-	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket)
-		__builtin_ia32_pause();
+	do {
+		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+			__builtin_ia32_pause();
+	} while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE));
 	l->wait_cycles += op->h->cycles(op->h) - start;
 }
 
@@ -45,7 +49,7 @@ static inline void lock_drop(struct op *op, struct lock *l)
 {
 	TF_ASSERT(op->h, op->depth > 0 && op->held[op->depth - 1] == l->rank);
 	op->depth--;
-	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -33,8 +33,9 @@
 /* [from, to) */
 #define BITS(from, to) ((UINT64_C(1) << (to)) - (UINT64_C(1) << (from)))
 
-/* Reserved in a PDPTE of PAE, above the address too. */
-#define PDPTE_RESERVED (BITS(1, 3) | BITS(5, 9) | BITS(52, 63) | X86_NX)
+/* Reserved in a PDPTE of PAE, above the address too. Bit 5 is reserved by the manuals, but there
+ * are CPUs (QEMU's) that set it as they walk. */
+#define PDPTE_RESERVED (BITS(1, 3) | BITS(6, 9) | BITS(52, 63) | X86_NX)
 
 /* By level, in long mode and PAE: reserved always, and reserved in a large leaf. */
 static const uint64_t reserved_always[WALK_LEVELS] = {0, 0, 0, X86_PS | X86_G, X86_PS | X86_G};

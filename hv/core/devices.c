@@ -135,6 +135,7 @@ void devices_create(void)
 		.kvm_pv_eoi = vm.cpus == 1,
 		.kvm_pv_ipi = true,
 		.no_la57 = true,
+		.tsc_khz = vm.tsc_khz,
 	};
 	all = vm.cpuid;
 	all.no_la57 = all.no_pcid = all.no_pku = false;
@@ -143,4 +144,5 @@ void devices_create(void)
 	ioapic_create(&vm.ioapic, &vm.bus);
 	ports_create(&vm.ports, &port_ops, NULL, vm.cpus, acpi.pm_timer);
 	msr_create_shared(&vm.msr);
+	vm.msr.epoch = ports_epoch(&vm.ports);
 }

@@ -109,7 +109,7 @@ struct insn_memo {
 	uint8_t bytes[16];
 	struct insn insn;
 	uint8_t compare; /* how many of the bytes must be unchanged */
-	uint8_t pair;    /* length of the "mov reg, %cr3" that follows a "mov %cr3, reg"; 0: none */
+	uint8_t pair;	 /* length of the "mov reg, %cr3" that follows a "mov %cr3, reg"; 0: none */
 };
 
 #define INSN_MEMOS 4u
@@ -140,7 +140,7 @@ struct vcpu {
 	uint64_t armed;		 /* what the real timer is set to */
 	uint64_t exit_tsc;	 /* when the current exit began */
 	uint64_t xcr0;		 /* the guest's */
-	uint64_t host_cr4;	     /* of its CPU, while it runs */
+	uint64_t host_cr4;	 /* of its CPU, while it runs */
 
 	/* any CPU, atomic */
 	uint32_t where;	   /* enum vcpu_where */
@@ -225,8 +225,8 @@ enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, siz
 /* Decode the instruction at the guest's RIP. NULL: it could not be fetched (the fault is queued) or
  * is unknown (#UD is queued). The result is valid until the next call. */
 const struct insn *vcpu_decode(struct vcpu *v);
-/* For a "mov %cr3, reg" from vcpu_decode(): the length of the "mov reg, %cr3" right after it; 0: something
- * else follows. */
+/* For a "mov %cr3, reg" from vcpu_decode(): the length of the "mov reg, %cr3" right after it; 0:
+ * something else follows. */
 unsigned int vcpu_cr3_pair(const struct insn *i);
 /* Forget what vcpu_decode() remembers (the guest changed its mappings of code). */
 void vcpu_forget_insns(struct vcpu *v);

@@ -19,8 +19,8 @@ struct vm {
 	struct tf_host *host;
 	enum tf_mode mode;
 	unsigned int cpus;
-	uint64_t mem; /* bytes of guest RAM */
-	bool watch_cr4;        /* the CPU has CR4 features that the guest must not use */
+	uint64_t mem;	/* bytes of guest RAM */
+	bool watch_cr4; /* the CPU has CR4 features that the guest must not use */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */

@@ -92,10 +92,8 @@ enum {
 
 enum {
 	X7D_INVARIANT_TSC = BIT(8),
-	X8B_HOST = BIT(0) | BIT(2) | BIT(9), /* CLZERO, XSAVEERPTR, WBNOINVD */
-	X8B_IBPB = BIT(12),
+	X8B_HOST = BIT(0) | BIT(2) | BIT(9),  /* CLZERO, XSAVEERPTR, WBNOINVD */
 	X21A_HOST = BIT(0) | BIT(2) | BIT(6), /* NoNestedDataBp, LFENCE serializes, null selector */
-	X21A_IBPB_BRTYPE = BIT(28),
 };
 
 enum {
@@ -127,18 +125,6 @@ static struct cpuid_regs ask_known(const struct cpuid_policy *p, uint32_t leaf, 
 	if (leaf > ask(p, leaf & 0x80000000u, 0).eax)
 		return (struct cpuid_regs){0, 0, 0, 0};
 	return ask(p, leaf, subleaf);
-}
-
-/* Does the machine interpret instructions instead of speculating? Then what is asked of predictors
- * is trivially done, and a guest need not warn that it is not. */
-static bool is_emulator(const struct cpuid_policy *p)
-{
-	struct cpuid_regs r = ask(p, 1, 0);
-
-	if (!(r.ecx & L1C_HYPERVISOR))
-		return false;
-	r = ask(p, 0x40000000, 0);
-	return r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447; /* TCGTCGTCGTCG */
 }
 
 /* Bits of an APIC id that tell the core. */
@@ -320,8 +306,6 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		if (p->no_la57 && (r->eax >> 8) > 48)
 			r->eax = (r->eax & 0xff) | 48 << 8;
 		r->ebx &= X8B_HOST;
-		if (is_emulator(p))
-			r->ebx |= X8B_IBPB;
 		r->ecx = core_bits(p) << 12 | (p->cpus - 1);
 		r->edx = 0;
 		return;
@@ -335,8 +319,6 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		return;
 	case 0x21:
 		*r = (struct cpuid_regs){.eax = r->eax & X21A_HOST};
-		if (is_emulator(p))
-			r->eax |= X21A_IBPB_BRTYPE;
 		return;
 	default:
 		*r = (struct cpuid_regs){0, 0, 0, 0};

@@ -172,8 +172,8 @@ static _Noreturn void exit_unknown(struct vcpu *v)
 	vm_end(END_ASSERT, 0);
 }
 
-/* VMRUN refused the VMCB. In an emulator (QEMU) the guest's own write of an illegal CR3 or CR4 ends like
- * that, with the guest's RIP at the instruction: it gets the #GP that silicon would raise. */
+/* VMRUN refused the VMCB. In an emulator (QEMU) the guest's own write of an illegal CR3 or CR4 ends
+ * like that, with the guest's RIP at the instruction: it gets the #GP that silicon would raise. */
 static void exit_invalid(struct vcpu *v)
 {
 	const struct insn *i;

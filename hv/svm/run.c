@@ -245,7 +245,8 @@ __attribute__((hot)) static void unload_event(struct vcpu *v)
 }
 
 /* Forget the guest's translations: an ASID that was never used has none. Only when they run out is
- * the TLB flushed (APM vol. 2, 15.16). The vCPU has its CPU, and so all the CPU's ASIDs, for itself. */
+ * the TLB flushed (APM vol. 2, 15.16). The vCPU has its CPU, and so all the CPU's ASIDs, for
+ * itself. */
 static void new_asid(struct vcpu *v)
 {
 	v->flush = false;
@@ -255,9 +256,9 @@ static void new_asid(struct vcpu *v)
 	v->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
 }
 
-/* Run with the guest's own choice of the CR4 bits that make no difference to us. A world switch that
- * changes one of them loses more than it has to on some machines: a CPU need not, and emulators do,
- * flush once more for each. */
+/* Run with the guest's own choice of the CR4 bits that make no difference to us. A world switch
+ * that changes one of them loses more than it has to on some machines: a CPU need not, and
+ * emulators do, flush once more for each. */
 static void follow_cr4(struct vcpu *v)
 {
 	const uint64_t bits = CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP;

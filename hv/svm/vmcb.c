@@ -27,8 +27,8 @@ static void set_intercepts(struct vmcb_control *c)
 	c->intercept2 = INT2_VMRUN | INT2_VMMCALL | INT2_VMLOAD | INT2_VMSAVE | INT2_STGI |
 			INT2_CLGI | INT2_SKINIT | INT2_WBINVD | INT2_MONITOR | INT2_MWAIT |
 			INT2_XSETBV | INT2_RDPRU;
-	/* Writes of CR0 that change more than TS and MP: in nested mode too, for they are rare, and some
-	 * CPUs take values that the next VMRUN refuses. */
+	/* Writes of CR0 that change more than TS and MP: in nested mode too, for they are rare, and
+	 * some CPUs take values that the next VMRUN refuses. */
 	c->intercept1 |= INT1_CR0_SEL;
 	c->cr_write = 1u << 8;
 	if (vm.watch_cr4)

@@ -66,8 +66,9 @@ static uint64_t address(struct input *in)
 	return (uint64_t)((int64_t)(va << 16) >> 16);
 }
 
-static const uint32_t kinds[] = {0, TF_WRITE, TF_FETCH, TF_USER, TF_USER | TF_WRITE,
-				 TF_USER | TF_FETCH, TF_AC, TF_AC | TF_WRITE};
+static const uint32_t kinds[] = {0,	  TF_WRITE,	      TF_FETCH,
+				 TF_USER, TF_USER | TF_WRITE, TF_USER | TF_FETCH,
+				 TF_AC,	  TF_AC | TF_WRITE};
 
 static void command(struct input *in, struct tf_vm *vm)
 {
@@ -222,7 +223,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tf_regs r = {
 		.cr0 = X_CR0_PE | X_CR0_PG | X_CR0_WP,
 		.cr3 = 0x1000,
-		.cr4 = X_CR4_PAE | X_CR4_PGE | (k & 32 ? X_CR4_PCIDE : 0) | (k & 64 ? X_CR4_PKE : 0),
+		.cr4 = X_CR4_PAE | X_CR4_PGE | (k & 32 ? X_CR4_PCIDE : 0) |
+		       (k & 64 ? X_CR4_PKE : 0),
 		.efer = X_EFER_LME | X_EFER_LMA | X_EFER_NXE,
 	};
 	bool up = tf_vm_create(&host.host, &conf, &vm) == TF_OK;

@@ -80,8 +80,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r->cr3 = (uint64_t)(h.root & 7) << 12;
 	r->pkru = h.pkru;
 	struct tf_access a = {.at = gva(h.va)};
-	static const uint32_t kinds[] = {0, TF_WRITE, TF_FETCH, TF_USER, TF_USER | TF_WRITE,
-					 TF_USER | TF_FETCH, TF_IMPLICIT, TF_IMPLICIT | TF_WRITE};
+	static const uint32_t kinds[] = {0,
+					 TF_WRITE,
+					 TF_FETCH,
+					 TF_USER,
+					 TF_USER | TF_WRITE,
+					 TF_USER | TF_FETCH,
+					 TF_IMPLICIT,
+					 TF_IMPLICIT | TF_WRITE};
 	a.flags = kinds[h.flags & 7] | (h.flags & 8 ? TF_AC : 0);
 	if (oracle_levels(r) < 4)
 		a.at.v &= 0xffffffff;
@@ -92,7 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *before = malloc(PAGES * TF_PAGE_SIZE);
 	require(g.page && before);
 	/* Stores; a small value of `page` and the address's own indices are likely to matter. */
-	for (; size >= sizeof(struct store); data += sizeof(struct store), size -= sizeof(struct store)) {
+	for (; size >= sizeof(struct store);
+	     data += sizeof(struct store), size -= sizeof(struct store)) {
 		struct store s;
 		memcpy(&s, data, sizeof(s));
 		unsigned int bytes = oracle_levels(r) == 2 ? 4 : 8;
@@ -127,8 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned int level = levels - 1;
 	for (;; level--) {
 		at[level] = table + (uint64_t)bytes * oracle_index(r, level, a.at.v);
-		struct oentry e = oracle_entry(r, cpu.maxphyaddr, level,
-					       read_at(&old, bytes, at[level]));
+		struct oentry e =
+			oracle_entry(r, cpu.maxphyaddr, level, read_at(&old, bytes, at[level]));
 		if (e.kind == O_ABSENT || e.kind == O_RESERVED) {
 			pfec = oracle_pfec(r, a.flags, e.kind == O_RESERVED, e.kind == O_RESERVED);
 			break;
@@ -143,8 +150,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	require(w.stop == level);
 	if ((h.set & 1) && want) {
-		/* A walk may go through one entry twice (a table that points at itself): then what it
-		 * sets for one level may matter to another, and bits may only be added. */
+		/* A walk may go through one entry twice (a table that points at itself): then what
+		 * it sets for one level may matter to another, and bits may only be added. */
 		for (unsigned int i = 0; i < PAGES * TF_PAGE_SIZE; i += bytes) {
 			uint64_t was = read_at(&old, bytes, i), is = read_at(&g, bytes, i);
 			if (was == is)
@@ -155,7 +162,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				leaf = leaf || (at[k] == i && k == level);
 			}
 			require(used);
-			require((is & ~was & ~(X_A | (leaf && (a.flags & TF_WRITE) ? X_D : 0))) == 0);
+			require((is & ~was & ~(X_A | (leaf && (a.flags & TF_WRITE) ? X_D : 0))) ==
+				0);
 			require((was & ~is) == 0);
 		}
 	}

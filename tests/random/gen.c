@@ -1,17 +1,18 @@
 /* The guest of a random history, and its host: one random operation after the other.
  *
- * The guest edits its tables by virtual address (the direct map), so that the engine sees the writes
- * as it would a kernel's. It is careless: it forgets flushes, frees tables that others use, maps its
- * tables as data and data as tables, and sets reserved bits. The reference knows what may follow.
+ * The guest edits its tables by virtual address (the direct map), so that the engine sees the
+ * writes as it would a kernel's. It is careless: it forgets flushes, frees tables that others use,
+ * maps its tables as data and data as tables, and sets reserved bits. The reference knows what may
+ * follow.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "world.h"
 
 #include <string.h>
 
-#define WORDS (TF_PAGE_SIZE / 8)
+#define WORDS	      (TF_PAGE_SIZE / 8)
 #define KERNEL_TOP(w) ((w)->conf.levels == 5 ? 510u : 511u)
-#define SELF_TOP 300u
+#define SELF_TOP      300u
 
 static uint64_t below(struct world *w, uint64_t n)
 {
@@ -36,8 +37,7 @@ static uint64_t user_va(struct world *w)
 	uint64_t va = world_top(w, (unsigned int)below(w, 2));
 
 	va |= level_bits(w->conf.levels - 2, below(w, 2));
-	return va | level_bits(1, below(w, 2)) |
-	       level_bits(0, below(w, 8)) | 8 * below(w, WORDS);
+	return va | level_bits(1, below(w, 2)) | level_bits(0, below(w, 8)) | 8 * below(w, WORDS);
 }
 
 static uint64_t kernel_va(struct world *w)
@@ -123,7 +123,7 @@ static uint64_t flags_of(struct world *w, bool leaf)
 		e |= below(w, 4) << X_PKEY_SHIFT;
 	if (one_in(w, 16))
 		e |= BIT(9 + below(w, 3)) | BIT(52 + below(w, 7));
-	if (one_in(w, 100))
+	if (one_in(w, 60))
 		e |= BIT(w->maxphyaddr + below(w, 52 - w->maxphyaddr));
 	if (!w->nxe && one_in(w, 100))
 		e |= X_NX;
@@ -143,7 +143,7 @@ static uint64_t some_leaf(struct world *w, unsigned int level)
 		e |= BIT(13 + below(w, 5)); /* reserved in a large leaf */
 	if (level == 1)
 		return e | (B_GFN + 512 * below(w, 3)) << 12; /* the last: no memory */
-	return e; /* 1 GiB: all of the low slots */
+	return e;					      /* 1 GiB: all of the low slots */
 }
 
 /* ---- the guest's writes to its tables ---- */
@@ -200,7 +200,8 @@ static uint64_t entry_of(struct world *w, uint64_t root, uint64_t va, unsigned i
 
 	for (unsigned int k = w->conf.levels - 1; k > level; k--) {
 		uint64_t e = ref_word(&w->ref, table + 8 * (va >> (12 + 9 * k) & 511));
-		if (!(e & X_P) || ((e & X_PS) && k <= 2) || !ref_is_memory(&w->ref, (e & X_ADDR) >> 12))
+		if (!(e & X_P) || ((e & X_PS) && k <= 2) ||
+		    !ref_is_memory(&w->ref, (e & X_ADDR) >> 12))
 			return 0;
 		table = e & X_ADDR;
 	}
@@ -387,6 +388,11 @@ static void op_edit_leaf(struct world *w, unsigned int cpu)
 	w->what = "leaf edit";
 	if (!at || w->failed)
 		return;
+	/* Used before it is edited, so that caches and shadows hold it. */
+	if (!one_in(w, 3))
+		world_access(w, cpu, va, kernel ? 0 : TF_USER, HW_READ, 0, NULL);
+	if (w->failed)
+		return;
 	unsigned int n = one_in(w, 4) ? 1 + (unsigned int)below(w, 6) : 1;
 	for (unsigned int k = 0; k < n && !w->failed; k++) {
 		uint64_t e = some_leaf(w, 0);
@@ -397,8 +403,7 @@ static void op_edit_leaf(struct world *w, unsigned int cpu)
 	if (one_in(w, 2) && !w->failed)
 		flush(w, cpu, va);
 	if (one_in(w, 2) && !w->failed)
-		world_access(w, cpu, va, TF_USER | (one_in(w, 2) ? TF_WRITE : 0),
-			     HW_OR, 0, NULL);
+		world_access(w, cpu, va, TF_USER | (one_in(w, 2) ? TF_WRITE : 0), HW_OR, 0, NULL);
 }
 
 static void op_edit_upper(struct world *w, unsigned int cpu)
@@ -425,8 +430,9 @@ static void op_edit_upper(struct world *w, unsigned int cpu)
 		if (!t)
 			return;
 		for (unsigned int k = 0; k < 8 && one_in(w, 2) && !w->failed; k++)
-			set_entry(w, cpu, t + 8 * k, level == 1 ? some_leaf(w, 0)
-				  : ref_word(&w->ref, (old & X_ADDR) + 8 * k));
+			set_entry(w, cpu, t + 8 * k,
+				  level == 1 ? some_leaf(w, 0)
+					     : ref_word(&w->ref, (old & X_ADDR) + 8 * k));
 		e = t | flags_of(w, false) | (one_in(w, 2) ? X_W | X_U : 0);
 		if (old & X_P)
 			free_table(w, old & X_ADDR);
@@ -443,8 +449,8 @@ static void op_edit_upper(struct world *w, unsigned int cpu)
 			uint64_t big[WORDS];
 			uint64_t step = BIT(12 + 9 * (level - 1));
 			for (unsigned int k = 0; k < WORDS; k++)
-				big[k] = (old & ~(level == 1 ? X_PS : 0) & ~(BIT(21) - 1)) + k * step +
-					 (old & (level == 1 ? 0xf7f : 0xfff));
+				big[k] = (old & ~(level == 1 ? X_PS : 0) & ~(BIT(21) - 1)) +
+					 k * step + (old & (level == 1 ? 0xf7f : 0xfff));
 			if (!world_host_write(w, t, big, WORDS))
 				return;
 			e = t | (old & 0x67) | X_W | X_U;
@@ -483,6 +489,10 @@ static void op_age(struct world *w, unsigned int cpu)
 	if (!at)
 		return;
 	static const uint64_t masks[] = {X_A, X_D, X_A | X_D, X_W, X_W | X_D};
+	if (one_in(w, 2))
+		world_access(w, cpu, va, TF_USER | (one_in(w, 2) ? TF_WRITE : 0), HW_OR, 0, NULL);
+	if (w->failed)
+		return;
 	and_entry(w, cpu, at, ~masks[below(w, 5)]);
 	if (one_in(w, 2) && !w->failed)
 		flush(w, cpu, va);
@@ -531,8 +541,13 @@ static void op_fork(struct world *w, unsigned int cpu)
 	}
 	if (!w->failed && !one_in(w, 4))
 		do_cr3(w, cpu, from, false);
-	if (!w->failed && one_in(w, 2))
-		do_cr3(w, cpu, to, w->pcide && one_in(w, 2));
+	/* The parent writes to what is now shared, then the child. */
+	for (unsigned int k = 0; k < 4 && !w->failed; k++) {
+		if (k == 2)
+			do_cr3(w, cpu, to, w->pcide && one_in(w, 2));
+		if (!w->failed)
+			world_access(w, cpu, user_va(w), TF_USER | TF_WRITE, HW_OR, 0, NULL);
+	}
 }
 
 static void op_exit(struct world *w, unsigned int cpu)
@@ -586,7 +601,8 @@ static void op_regs(struct world *w, unsigned int cpu)
 		w->ref.cpu[cpu].r.pkru = c->r.pkru;
 		break;
 	case 4:
-		world_trace(w, "cpu %u writes CR0 %#llx", cpu, (unsigned long long)(cr0 ^ X_CR0_WP));
+		world_trace(w, "cpu %u writes CR0 %#llx", cpu,
+			    (unsigned long long)(cr0 ^ X_CR0_WP));
 		if (hw_write_cr0(c, cr0 ^ X_CR0_WP))
 			ref_write_cr0(&w->ref, cpu, cr0 ^ X_CR0_WP);
 		break;
@@ -621,8 +637,9 @@ static void op_walk(struct world *w, unsigned int cpu)
 	struct hw_cpu *c = &w->hw.cpu[cpu];
 	uint64_t va = some_va(w), at = 0;
 	uint32_t pfec = 0;
-	struct tf_access a = {.at = gva(va), .flags = (one_in(w, 2) ? TF_USER : 0) |
-						      (one_in(w, 2) ? TF_WRITE : 0)};
+	struct tf_access a = {.at = gva(va),
+			      .flags =
+				      (one_in(w, 2) ? TF_USER : 0) | (one_in(w, 2) ? TF_WRITE : 0)};
 	struct tf_translation t;
 	struct tf_outcome o;
 	bool set = one_in(w, 2);
@@ -635,8 +652,8 @@ static void op_walk(struct world *w, unsigned int cpu)
 		tf_write_pkru(c->v, c->r.pkru);
 	}
 	bool ok = ref_walk_now(&w->ref, cpu, va, a.flags, &at, &pfec);
-	world_trace(w, "cpu %u tf_walk %#llx flags %#x set %d", cpu, (unsigned long long)va, a.flags,
-		    set);
+	world_trace(w, "cpu %u tf_walk %#llx flags %#x set %d", cpu, (unsigned long long)va,
+		    a.flags, set);
 	enum tf_status s = tf_walk(c->v, &a, set, &t, &o);
 	if (s == TF_E_NOMEM)
 		return;
@@ -656,7 +673,7 @@ static void op_walk(struct world *w, unsigned int cpu)
 static void dirty_clear(struct world *w)
 {
 	for (uint64_t f = w->dirty_gfn; f < w->dirty_gfn + w->dirty_n; f++)
-		*ref_flags(&w->ref, f) &= (uint8_t)~(REF_MUST_DIRTY | REF_MAY_DIRTY);
+		*ref_flags(&w->ref, f) &= (uint8_t) ~(REF_MUST_DIRTY | REF_MAY_DIRTY);
 }
 
 static void op_dirty(struct world *w)
@@ -854,8 +871,15 @@ void gen_step(struct world *w)
 	case 0 ... 27:
 		op_access(w, cpu);
 		break;
-	case 28 ... 41:
+	case 28 ... 38:
 		op_edit_leaf(w, cpu);
+		break;
+	case 39:
+	case 40:
+		op_kernel(w, cpu);
+		break;
+	case 41:
+		op_large(w, cpu);
 		break;
 	case 42 ... 44:
 		op_edit_upper(w, cpu);
@@ -883,10 +907,15 @@ void gen_step(struct world *w)
 		op_dirty(w);
 		break;
 	case 58:
-		if (one_in(w, 2))
-			op_accessed(w);
-		else
+		if (one_in(w, 2)) {
 			op_discard(w);
+			break;
+		}
+		op_accessed(w);
+		for (unsigned int k = 0; k < 4 && !w->failed; k++)
+			op_access(w, cpu);
+		if (one_in(w, 2) && !w->failed)
+			op_accessed(w);
 		break;
 	case 59:
 		if (one_in(w, 4))
@@ -944,7 +973,8 @@ void gen_build(struct world *w)
 {
 	const uint64_t kernel = X_P | X_W | X_A | X_D | X_G;
 
-	/* The direct map first, so that its tables are the lowest frames, which nothing else maps. */
+	/* The direct map first, so that its tables are the lowest frames, which nothing else maps.
+	 */
 	uint64_t kroot = w->root[0] = built_table(w);
 	for (uint64_t f = A_GFN; f < A_GFN + A_N; f++)
 		built(w, kroot, world_direct(w, f << 12), 0, f << 12 | kernel);
@@ -967,7 +997,8 @@ void gen_build(struct world *w)
 		}
 		world_host_write(w, w->root[s] + 8 * SELF_TOP, &self, 1);
 	}
-	/* Two roots for one process, as KPTI has: the last space shares all of space 0's user half. */
+	/* Two roots for one process, as KPTI has: the last space shares all of space 0's user half.
+	 */
 	for (unsigned int s = 0; s < SPACES - 1; s++)
 		for (unsigned int k = 0; k < 6; k++)
 			built(w, w->root[s], user_va(w), 0, some_leaf(w, 0) | X_U);

@@ -19,8 +19,8 @@ static void print_command(const struct world_conf *c, uint64_t steps)
 {
 	printf("  build/tests/random --seed %llu --steps %llu --vcpus %u --mode %s --levels %u "
 	       "--format %s --check %u%s",
-	       (unsigned long long)c->seed, (unsigned long long)steps, c->vcpus,
-	       mode_name[c->mode], c->levels, c->format == TF_EPT ? "ept" : "npt", c->check_every,
+	       (unsigned long long)c->seed, (unsigned long long)steps, c->vcpus, mode_name[c->mode],
+	       c->levels, c->format == TF_EPT ? "ept" : "npt", c->check_every,
 	       c->no_fail ? " --no-fail" : "");
 	if (c->shadow_pages)
 		printf(" --shadow-pages %u", c->shadow_pages);
@@ -73,7 +73,8 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       w->what ? w->what : "start", w->why);
 		print_command(conf, at + 1);
 	} else if (!quiet) {
-		printf("ok  seed %llu %s %u vcpus %u levels %s: %llu accesses, %llu done, %llu faults, "
+		printf("ok  seed %llu %s %u vcpus %u levels %s: %llu accesses, %llu done, %llu "
+		       "faults, "
 		       "%llu devices, %llu out of memory, %llu by old entries, %llu edits\n",
 		       (unsigned long long)conf->seed, mode_name[conf->mode], conf->vcpus,
 		       conf->levels, conf->format == TF_EPT ? "ept" : "npt",
@@ -81,7 +82,8 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       (unsigned long long)w->n.faults, (unsigned long long)w->n.devices,
 		       (unsigned long long)w->n.nomem, (unsigned long long)w->n.deep,
 		       (unsigned long long)w->n.edits);
-		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu before), "
+		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu "
+		       "before), "
 		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "
 		       "%llu+%llu large, %llu extra dirty\n",
 		       (unsigned long long)n.nested_faults, (unsigned long long)n.shadow_faults,
@@ -102,7 +104,8 @@ static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 
 	for (unsigned int k = 0; k < rounds * 6; k++) {
 		struct world_conf c = {
-			.seed = first_seed + k, .steps = steps,
+			.seed = first_seed + k,
+			.steps = steps,
 			.vcpus = (unsigned int[]){1, 2, 4, 2}[k % 4],
 			.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
 						    W_SHADOW}[k % 6],
@@ -120,7 +123,8 @@ static void usage(const char *me)
 {
 	fprintf(stderr,
 		"usage: %s [--seed N] [--steps N] [--vcpus 1..4] [--mode nested|shadow|mixed]\n"
-		"       [--levels 4|5] [--format npt|ept] [--check N] [--shadow-pages N] [--no-fail]\n"
+		"       [--levels 4|5] [--format npt|ept] [--check N] [--shadow-pages N] "
+		"[--no-fail]\n"
 		"       [--trace FROM_STEP] [--replay] [--rounds N]\n",
 		me);
 	exit(64);
@@ -129,17 +133,27 @@ static void usage(const char *me)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},   {"steps", required_argument, NULL, 'n'},
-		{"vcpus", required_argument, NULL, 'v'},  {"mode", required_argument, NULL, 'm'},
-		{"levels", required_argument, NULL, 'l'}, {"format", required_argument, NULL, 'f'},
-		{"check", required_argument, NULL, 'c'},  {"shadow-pages", required_argument, NULL, 'p'},
+		{"seed", required_argument, NULL, 's'},
+		{"steps", required_argument, NULL, 'n'},
+		{"vcpus", required_argument, NULL, 'v'},
+		{"mode", required_argument, NULL, 'm'},
+		{"levels", required_argument, NULL, 'l'},
+		{"format", required_argument, NULL, 'f'},
+		{"check", required_argument, NULL, 'c'},
+		{"shadow-pages", required_argument, NULL, 'p'},
 		{"lax", required_argument, NULL, 'z'},
-		{"no-fail", no_argument, NULL, 'x'},      {"trace", required_argument, NULL, 't'},
-		{"replay", no_argument, NULL, 'r'},       {"rounds", required_argument, NULL, 'k'},
+		{"no-fail", no_argument, NULL, 'x'},
+		{"trace", required_argument, NULL, 't'},
+		{"replay", no_argument, NULL, 'r'},
+		{"rounds", required_argument, NULL, 'k'},
 		{NULL, 0, NULL, 0},
 	};
-	struct world_conf c = {.steps = 4000, .vcpus = 2, .mode = W_MIXED, .levels = 4,
-			       .check_every = 1, .trace_from = ~UINT64_C(0)};
+	struct world_conf c = {.steps = 4000,
+			       .vcpus = 2,
+			       .mode = W_MIXED,
+			       .levels = 4,
+			       .check_every = 1,
+			       .trace_from = ~UINT64_C(0)};
 	bool seeded = false, replay = false;
 	unsigned int rounds = 2;
 	int o;
@@ -157,8 +171,9 @@ int main(int argc, char **argv)
 			c.vcpus = (unsigned int)atoi(optarg);
 			break;
 		case 'm':
-			c.mode = !strcmp(optarg, "nested") ? W_NESTED
-				 : !strcmp(optarg, "shadow") ? W_SHADOW : W_MIXED;
+			c.mode = !strcmp(optarg, "nested")   ? W_NESTED
+				 : !strcmp(optarg, "shadow") ? W_SHADOW
+							     : W_MIXED;
 			break;
 		case 'l':
 			c.levels = (unsigned int)atoi(optarg);
@@ -191,8 +206,8 @@ int main(int argc, char **argv)
 			usage(argv[0]);
 		}
 	}
-	if (c.vcpus < 1 || c.vcpus > HW_CPUS || (c.levels != 4 && c.levels != 5) || !c.check_every ||
-	    !c.steps)
+	if (c.vcpus < 1 || c.vcpus > HW_CPUS || (c.levels != 4 && c.levels != 5) ||
+	    !c.check_every || !c.steps)
 		usage(argv[0]);
 	signal(SIGABRT, on_abort);
 	if (!seeded)

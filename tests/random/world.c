@@ -142,10 +142,12 @@ static void sync_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t
 		uint64_t ok = (was & X_P ? X_A : 0) |
 			      (a.loc[i].leaf && (flags & TF_WRITE) && done ? X_D : 0);
 		if ((now & was) != was || (now & ~was & ~ok)) {
-			world_fail(w, "the entry at GPA %#llx was %#llx and is %#llx after an access "
-				   "to %#llx (flags %#x) that %s", (unsigned long long)at,
-				   (unsigned long long)was, (unsigned long long)now,
-				   (unsigned long long)va, flags, done ? "was done" : "faulted");
+			world_fail(w,
+				   "the entry at GPA %#llx was %#llx and is %#llx after an access "
+				   "to %#llx (flags %#x) that %s",
+				   (unsigned long long)at, (unsigned long long)was,
+				   (unsigned long long)now, (unsigned long long)va, flags,
+				   done ? "was done" : "faulted");
 			return;
 		}
 		ref_write(&w->ref, at, now);
@@ -158,7 +160,8 @@ void world_sync(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, 
 	sync_access(w, cpu, va, flags, done, NULL, HW_READ, 0);
 }
 
-/* Does tf_mem_read at the GPA's page see the host frame? Proven by a word written behind its back. */
+/* Does tf_mem_read at the GPA's page see the host frame? Proven by a word written behind its back.
+ */
 static bool same_frame(struct world *w, uint64_t at_gpa, uint64_t at_hpa)
 {
 	struct hw_frame *f = &w->hw.frame[fakehost_frame(hpa(at_hpa))];
@@ -176,7 +179,8 @@ static bool same_frame(struct world *w, uint64_t at_gpa, uint64_t at_hpa)
 		return false;
 	for (uint64_t i = 0; i < w->host.frames; i++)
 		if (w->hw.frame[i].gfn == gfn)
-			world_fail(w, "guest frame %#llx is at two host frames", (unsigned long long)gfn);
+			world_fail(w, "guest frame %#llx is at two host frames",
+				   (unsigned long long)gfn);
 	f->gfn = gfn;
 	return true;
 }
@@ -235,8 +239,8 @@ static void apply(struct world *w, uint64_t at, enum hw_op op, uint64_t operand)
 	}
 }
 
-static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, enum hw_op op,
-		       uint64_t operand, const struct hw_result *res)
+static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags,
+		       enum hw_op op, uint64_t operand, const struct hw_result *res)
 {
 	struct ref_answer a;
 	char text[256];
@@ -254,12 +258,13 @@ static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t 
 	    ref_walk_now(&w->ref, cpu, va, flags, &now, &pfec) && now == res->gpa)
 		return;
 	if (at == ~UINT64_C(0)) {
-		struct hw_frame *f = res->end == HW_DONE
-			? &w->hw.frame[fakehost_frame(hpa(res->hpa))] : NULL;
-		world_fail(w, "CPU %u %s: %#llx flags %#x %s %s%#llx (frame of gfn %#llx); "
-			   "permitted:%s", cpu, res->was_shadow ? "shadow" : "nested",
-			   (unsigned long long)va, flags,
-			   res->end == HW_DONE ? "reached" : "ended at a device,",
+		struct hw_frame *f =
+			res->end == HW_DONE ? &w->hw.frame[fakehost_frame(hpa(res->hpa))] : NULL;
+		world_fail(w,
+			   "CPU %u %s: %#llx flags %#x %s %s%#llx (frame of gfn %#llx); "
+			   "permitted:%s",
+			   cpu, res->was_shadow ? "shadow" : "nested", (unsigned long long)va,
+			   flags, res->end == HW_DONE ? "reached" : "ended at a device,",
 			   res->from_tlb ? "by TLB hpa " : "",
 			   (unsigned long long)(res->end == HW_DONE ? res->hpa : res->gpa),
 			   (unsigned long long)(f ? f->gfn : 0), list(&a, text, sizeof(text)));
@@ -279,8 +284,8 @@ static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t 
 	apply(w, at, op, operand);
 }
 
-enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, enum hw_op op,
-			 uint64_t operand, uint64_t *old)
+enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags,
+			 enum hw_op op, uint64_t operand, uint64_t *old)
 {
 	char text[256];
 	struct hw_cpu *c = &w->hw.cpu[cpu];
@@ -289,17 +294,20 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 		uint64_t failed = w->host.failed;
 		struct hw_result res = hw_access(c, va, flags, op, operand);
 		w->n.accesses++;
-		world_trace(w, "cpu %u %s va %#llx flags %#x op %d operand %#llx -> end %d pfec %#x "
-			    "old %#llx hpa %#llx", cpu, res.was_shadow ? "shadow" : "nested",
-			    (unsigned long long)va, flags, op, (unsigned long long)operand, res.end,
-			    res.pfec, (unsigned long long)res.old, (unsigned long long)res.hpa);
+		world_trace(w,
+			    "cpu %u %s va %#llx flags %#x op %d operand %#llx -> end %d pfec %#x "
+			    "old %#llx hpa %#llx",
+			    cpu, res.was_shadow ? "shadow" : "nested", (unsigned long long)va,
+			    flags, op, (unsigned long long)operand, res.end, res.pfec,
+			    (unsigned long long)res.old, (unsigned long long)res.hpa);
 		if (w->hw.broken[0]) {
 			world_fail(w, "%s", w->hw.broken);
 			return HW_BROKEN;
 		}
-		sync_access(w, cpu, va, flags, res.end == HW_DONE || res.end == HW_DEVICE ||
-			    (res.end == HW_NOMEM && (w->conf.lax & 2)), &res, op,
-			    operand);
+		sync_access(w, cpu, va, flags,
+			    res.end == HW_DONE || res.end == HW_DEVICE ||
+				    (res.end == HW_NOMEM && (w->conf.lax & 2)),
+			    &res, op, operand);
 		world_trace_path(w, cpu, va);
 		if (w->failed)
 			return HW_BROKEN;
@@ -337,8 +345,10 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 				ok = ok || a.pfec[i] == res.pfec;
 		}
 		if (!ok || res.cr2 != va) {
-			world_fail(w, "CPU %u %s: %#llx flags %#x got #PF(%#x) with CR2 %#llx; "
-				   "permitted:%s", cpu, res.was_shadow ? "shadow" : "nested",
+			world_fail(w,
+				   "CPU %u %s: %#llx flags %#x got #PF(%#x) with CR2 %#llx; "
+				   "permitted:%s",
+				   cpu, res.was_shadow ? "shadow" : "nested",
 				   (unsigned long long)va, flags, res.pfec,
 				   (unsigned long long)res.cr2, list(&a, text, sizeof(text)));
 			return HW_BROKEN;
@@ -350,8 +360,8 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 		if (!ref_walk_now(&w->ref, cpu, va, flags, &at, &pfec))
 			return HW_FAULT;
 		if (turn) {
-			world_fail(w, "CPU %u: #PF(%#x) at %#llx again, though the tables allow it", cpu,
-				   res.pfec, (unsigned long long)va);
+			world_fail(w, "CPU %u: #PF(%#x) at %#llx again, though the tables allow it",
+				   cpu, res.pfec, (unsigned long long)va);
 			return HW_BROKEN;
 		}
 	}
@@ -366,7 +376,8 @@ bool world_host_write(struct world *w, uint64_t at, const uint64_t *words, unsig
 	if (s == TF_E_NOMEM)
 		return false;
 	if (s != TF_OK) {
-		world_fail(w, "tf_mem_write at %#llx: %s", (unsigned long long)at, tf_status_text(s));
+		world_fail(w, "tf_mem_write at %#llx: %s", (unsigned long long)at,
+			   tf_status_text(s));
 		return false;
 	}
 	for (unsigned int i = 0; i < n; i++) {
@@ -396,8 +407,10 @@ void world_compare(struct world *w)
 			}
 			for (unsigned int j = 0; j < WORDS; j++)
 				if (page[j] != g->word[i * WORDS + j]) {
-					world_fail(w, "guest memory at GPA %#llx is %#llx, must be "
-						   "%#llx", (unsigned long long)(at + 8 * j),
+					world_fail(w,
+						   "guest memory at GPA %#llx is %#llx, must be "
+						   "%#llx",
+						   (unsigned long long)(at + 8 * j),
 						   (unsigned long long)page[j],
 						   (unsigned long long)g->word[i * WORDS + j]);
 					return;
@@ -416,7 +429,8 @@ void world_check(struct world *w)
 	if (w->hw.broken[0])
 		world_fail(w, "%s", w->hw.broken);
 	tf_counters_read(w->vm, &n);
-	if (w->hw.conf.shadow_pages && !(w->conf.lax & 4) && n.shadow_tables > w->hw.conf.shadow_pages)
+	if (w->hw.conf.shadow_pages && !(w->conf.lax & 4) &&
+	    n.shadow_tables > w->hw.conf.shadow_pages)
 		world_fail(w, "%llu shadow tables, the bound is %u",
 			   (unsigned long long)n.shadow_tables, w->hw.conf.shadow_pages);
 }

@@ -30,7 +30,7 @@
 #define D_N   UINT64_C(64)
 
 #define FIRST_TABLE 1
-#define TABLES      159
+#define TABLES	    159
 #define DATA_GFN    176 /* and 64 more: small data pages */
 
 enum world_mode {
@@ -44,11 +44,11 @@ struct world_conf {
 	unsigned int vcpus, levels;
 	enum world_mode mode;
 	enum tf_nested_format format;
-	unsigned int check_every; /* tf_check after every n-th step */
+	unsigned int check_every;  /* tf_check after every n-th step */
 	unsigned int shadow_pages; /* 0: by seed */
-	bool no_fail;             /* no failing allocations */
-	uint64_t trace_from;      /* print operations from this step on */
-	unsigned int lax;         /* rules not judged, by bit: while the engine is being mended */
+	bool no_fail;		   /* no failing allocations */
+	uint64_t trace_from;	   /* print operations from this step on */
+	unsigned int lax;	   /* rules not judged, by bit: while the engine is being mended */
 };
 
 struct world {
@@ -73,7 +73,7 @@ struct world {
 	uint64_t dirty_gfn, dirty_n;
 
 	uint64_t step;
-	const char *what;   /* the operation under way */
+	const char *what; /* the operation under way */
 	bool failed;
 	char why[512];
 	struct {
@@ -89,8 +89,8 @@ void world_trace(struct world *w, const char *fmt, ...) __attribute__((format(pr
 void world_trace_path(struct world *w, unsigned int cpu, uint64_t va);
 
 /* One access by a vCPU, judged. Returns how it ended. */
-enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, enum hw_op op,
-			 uint64_t operand, uint64_t *old);
+enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags,
+			 enum hw_op op, uint64_t operand, uint64_t *old);
 /* The host's own write of whole words. False: no memory for it. */
 bool world_host_write(struct world *w, uint64_t gpa, const uint64_t *words, unsigned int n);
 /* All of guest memory against the reference. */

@@ -114,7 +114,8 @@ static void on_free(void *arg, hfn_t first, uint64_t n)
 		struct hw_cpu *c = &h->cpu[i];
 		pthread_mutex_lock(&c->guest);
 		if (c->loaded && reaches(c, from, to))
-			hw_break(h, "frame %#llx freed while CPU %u in the guest can still reach it",
+			hw_break(h,
+				 "frame %#llx freed while CPU %u in the guest can still reach it",
 				 (unsigned long long)from, i);
 		pthread_mutex_unlock(&c->guest);
 	}
@@ -195,21 +196,26 @@ static void check_no_stale(struct hw_cpu *c)
 
 	for (unsigned int i = 0; i < HW_TLB; i++)
 		if (c->tlb[i].valid && c->tlb[i].gen != hw_gen(h, c->tlb[i].hpa))
-			hw_break(h, "CPU %u enters without a flush; its TLB holds freed frame %#llx "
-				 "for %#llx", c->index, (unsigned long long)c->tlb[i].hpa,
+			hw_break(h,
+				 "CPU %u enters without a flush; its TLB holds freed frame %#llx "
+				 "for %#llx",
+				 c->index, (unsigned long long)c->tlb[i].hpa,
 				 (unsigned long long)c->tlb[i].va);
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		const struct hw_psc *p = &c->psc[i];
 		bool host = p->nested || c->load.mode == TF_SHADOW;
 		if (p->valid && host && p->gen != hw_gen(h, p->table))
-			hw_break(h, "CPU %u enters without a flush; it has cached an entry that "
-				 "leads to freed table %#llx", c->index,
-				 (unsigned long long)p->table);
+			hw_break(h,
+				 "CPU %u enters without a flush; it has cached an entry that "
+				 "leads to freed table %#llx",
+				 c->index, (unsigned long long)p->table);
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++)
 		if (c->ntlb[i].valid && c->ntlb[i].gen != hw_gen(h, c->ntlb[i].hpa))
-			hw_break(h, "CPU %u enters without a flush; it has cached GPA %#llx to freed "
-				 "frame %#llx", c->index, (unsigned long long)c->ntlb[i].gpa,
+			hw_break(h,
+				 "CPU %u enters without a flush; it has cached GPA %#llx to freed "
+				 "frame %#llx",
+				 c->index, (unsigned long long)c->ntlb[i].gpa,
 				 (unsigned long long)c->ntlb[i].hpa);
 }
 
@@ -228,7 +234,8 @@ bool hw_enter(struct hw_cpu *c)
 		pthread_mutex_lock(&c->guest);
 		if (c->loaded) {
 			if (c->load.mode != l.mode && !l.flush)
-				hw_break(c->hw, "CPU %u: the mode changed without a flush", c->index);
+				hw_break(c->hw, "CPU %u: the mode changed without a flush",
+					 c->index);
 			c->load = l;
 			if (l.flush)
 				drop_all(c);
@@ -370,7 +377,8 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 			return res;
 		case TF_DEVICE:
 			if (w.end == HW_W_NESTED && w.in_table) {
-				/* The emulated read of a table entry is all ones: a reserved bit. */
+				/* The emulated read of a table entry is all ones: a reserved bit.
+				 */
 				if (o.gpa.v != w.gpa) {
 					hw_break(h, "TF_DEVICE tells another address");
 					return ended(HW_BROKEN);

@@ -22,8 +22,8 @@
 #include "oracle.h"
 
 #define HW_CPUS 4
-#define HW_TLB  48
-#define HW_PSC  16
+#define HW_TLB	48
+#define HW_PSC	16
 #define HW_NTLB 16
 
 struct rng {
@@ -53,12 +53,12 @@ struct hw_tlb {
 	bool valid, global;
 	uint16_t pcid;
 	uint8_t shift;
-	uint64_t va, hpa;       /* of the page */
-	uint64_t gpa;           /* nested only */
-	uint32_t gen;           /* of the host frame */
-	struct orights rights;  /* of the tables that the CPU walked (guest's or shadow) */
-	bool dirty;             /* leaf D (nested: of both) */
-	bool n_w, n_x;          /* nested rights */
+	uint64_t va, hpa;      /* of the page */
+	uint64_t gpa;	       /* nested only */
+	uint32_t gen;	       /* of the host frame */
+	struct orights rights; /* of the tables that the CPU walked (guest's or shadow) */
+	bool dirty;	       /* leaf D (nested: of both) */
+	bool n_w, n_x;	       /* nested rights */
 };
 
 /* An upper entry: where the table below lies, and the rights so far. */
@@ -86,8 +86,8 @@ struct hw_cpu {
 	struct tf_vcpu *v;
 	struct tf_regs r; /* the guest's, always up to date */
 	enum tf_mode want;
-	bool loaded;   /* in the guest, or about to enter without asking again */
-	bool entered;  /* .load is from a load since the mode was last set */
+	bool loaded;  /* in the guest, or about to enter without asking again */
+	bool entered; /* .load is from a load since the mode was last set */
 	struct tf_load load;
 	struct rng rng;
 	struct hw_tlb tlb[HW_TLB];
@@ -115,10 +115,10 @@ struct hw {
 	struct tf_config conf;
 	unsigned int cpus;
 	struct hw_cpu cpu[HW_CPUS];
-	bool checks;             /* keep the frame registry */
-	struct hw_frame *frame;  /* by arena frame */
-	bool ept_ad;             /* EPT: the CPU sets A and D */
-	char broken[256];        /* the first rule that the engine broke; "" if none */
+	bool checks;		/* keep the frame registry */
+	struct hw_frame *frame; /* by arena frame */
+	bool ept_ad;		/* EPT: the CPU sets A and D */
+	char broken[256];	/* the first rule that the engine broke; "" if none */
 
 	/* The model CPU itself wrote A or D into a guest table, or touched guest memory. */
 	void *arg;
@@ -128,12 +128,12 @@ struct hw {
 
 enum hw_end {
 	HW_DONE,
-	HW_FAULT,   /* #PF for the guest */
+	HW_FAULT, /* #PF for the guest */
 	HW_DEVICE,
 	HW_NOMEM,
-	HW_STUCK,   /* the engine says resume for ever */
-	HW_BROKEN,  /* hw->broken tells */
-	HW_GP,      /* not canonical */
+	HW_STUCK,  /* the engine says resume for ever */
+	HW_BROKEN, /* hw->broken tells */
+	HW_GP,	   /* not canonical */
 };
 
 enum hw_op {
@@ -147,9 +147,9 @@ enum hw_op {
 struct hw_result {
 	enum hw_end end;
 	uint32_t pfec;
-	uint64_t cr2, gpa;   /* gpa: HW_DEVICE; HW_DONE in nested mode */
-	uint64_t hpa;        /* HW_DONE */
-	uint64_t old;        /* the word before the operation */
+	uint64_t cr2, gpa; /* gpa: HW_DEVICE; HW_DONE in nested mode */
+	uint64_t hpa;	   /* HW_DONE */
+	uint64_t old;	   /* the word before the operation */
 	bool was_shadow, from_tlb;
 };
 

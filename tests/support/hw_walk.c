@@ -130,15 +130,20 @@ static void psc_add(struct hw_cpu *c, uint64_t va, unsigned int level, uint64_t 
 		    va >> shift == p->va >> shift)
 			to = p;
 	}
-	*to = (struct hw_psc){.valid = true, .nested = nested, .level = (uint8_t)level, .pcid = pcid,
-			      .va = va, .table = table, .rights = ri,
+	*to = (struct hw_psc){.valid = true,
+			      .nested = nested,
+			      .level = (uint8_t)level,
+			      .pcid = pcid,
+			      .va = va,
+			      .table = table,
+			      .rights = ri,
 			      .gen = host ? hw_gen(c->hw, table) : 0};
 }
 
 /* ---- shadow ---- */
 
-static const uint64_t sane = X_P | X_W | X_U | BIT(3) | BIT(4) | X_A | X_D | X_PS | X_G |
-			     BIT(9) | BIT(10) | BIT(11) | X_ADDR | UINT64_C(0xfff) << 52;
+static const uint64_t sane = X_P | X_W | X_U | BIT(3) | BIT(4) | X_A | X_D | X_PS | X_G | BIT(9) |
+			     BIT(10) | BIT(11) | X_ADDR | UINT64_C(0xfff) << 52;
 
 static void shadow_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, struct hw_walk *w)
 {
@@ -166,8 +171,8 @@ again:
 		hw_frame_is_table(h, table);
 		if (h->broken[0])
 			return;
-		uint64_t *at = fakehost_ptr(h->f, hpa(table + 8 * (va >> (12 + 9 * level) & 511)), 8,
-					    "shadow walk");
+		uint64_t *at = fakehost_ptr(h->f, hpa(table + 8 * (va >> (12 + 9 * level) & 511)),
+					    8, "shadow walk");
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (!(e & X_P))
 			return;
@@ -203,9 +208,14 @@ again:
 		hw_frame_is_data(h, w->hpa);
 		if (h->broken[0])
 			return;
-		struct hw_tlb t = {.valid = true, .shift = (uint8_t)shift,
-				   .va = va & ~(BIT(shift) - 1), .hpa = base, .rights = ri,
-				   .dirty = e & X_D, .n_w = true, .n_x = true,
+		struct hw_tlb t = {.valid = true,
+				   .shift = (uint8_t)shift,
+				   .va = va & ~(BIT(shift) - 1),
+				   .hpa = base,
+				   .rights = ri,
+				   .dirty = e & X_D,
+				   .n_w = true,
+				   .n_x = true,
 				   .gen = hw_gen(h, base)};
 		tlb_add(c, &t);
 		w->end = HW_W_OK;
@@ -238,7 +248,9 @@ static bool nested_walk(struct hw_cpu *c, uint64_t at_gpa, bool write, bool fetc
 			if ((write && !(t->w && (t->dirty || !ad))) || (fetch && !t->x))
 				continue;
 			*n = (struct nested){.hpa = t->hpa | (at_gpa & (BIT(t->shift) - 1)),
-					     .shift = t->shift, .w = t->w, .x = t->x,
+					     .shift = t->shift,
+					     .w = t->w,
+					     .x = t->x,
 					     .dirty = t->dirty};
 			return true;
 		}
@@ -256,8 +268,9 @@ again:;
 		hw_frame_is_table(h, table);
 		if (h->broken[0])
 			return false;
-		uint64_t *at = fakehost_ptr(
-			h->f, hpa(table + 8 * (at_gpa >> (12 + 9 * level) & 511)), 8, "nested walk");
+		uint64_t *at =
+			fakehost_ptr(h->f, hpa(table + 8 * (at_gpa >> (12 + 9 * level) & 511)), 8,
+				     "nested walk");
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (ept ? !(e & 7) : !(e & X_P))
 			return false;
@@ -297,15 +310,23 @@ again:;
 		if (base & (BIT(shift) - 1))
 			hw_break(h, "nested leaf %#llx at level %u is not aligned",
 				 (unsigned long long)e, level);
-		*n = (struct nested){.hpa = base | (at_gpa & (BIT(shift) - 1)), .shift = shift,
-				     .w = ri.w, .x = !ri.nx, .dirty = !ad || (e & d)};
+		*n = (struct nested){.hpa = base | (at_gpa & (BIT(shift) - 1)),
+				     .shift = shift,
+				     .w = ri.w,
+				     .x = !ri.nx,
+				     .dirty = !ad || (e & d)};
 		hw_frame_is_data(h, n->hpa);
 		if (h->broken[0])
 			return false;
-		c->ntlb[rng_below(&c->rng, HW_NTLB)] = (struct hw_ntlb){
-			.valid = true, .w = n->w, .x = n->x, .dirty = n->dirty,
-			.shift = (uint8_t)shift, .gpa = at_gpa & ~(BIT(shift) - 1), .hpa = base,
-			.gen = hw_gen(h, base)};
+		c->ntlb[rng_below(&c->rng, HW_NTLB)] =
+			(struct hw_ntlb){.valid = true,
+					 .w = n->w,
+					 .x = n->x,
+					 .dirty = n->dirty,
+					 .shift = (uint8_t)shift,
+					 .gpa = at_gpa & ~(BIT(shift) - 1),
+					 .hpa = base,
+					 .gen = hw_gen(h, base)};
 		return true;
 	}
 }
@@ -383,12 +404,13 @@ again:
 			if (h->on_touch)
 				h->on_touch(h->arg, e_gpa, walk_writes);
 			e_hpa = n.hpa;
-			raw = bytes == 8 ? __atomic_load_n((uint64_t *)fakehost_ptr(h->f, hpa(e_hpa),
-									8, "guest walk"),
-							   __ATOMIC_SEQ_CST)
-					 : __atomic_load_n((uint32_t *)fakehost_ptr(h->f, hpa(e_hpa),
-									4, "guest walk"),
-							   __ATOMIC_SEQ_CST);
+			raw = bytes == 8
+				      ? __atomic_load_n((uint64_t *)fakehost_ptr(h->f, hpa(e_hpa),
+										 8, "guest walk"),
+							__ATOMIC_SEQ_CST)
+				      : __atomic_load_n((uint32_t *)fakehost_ptr(h->f, hpa(e_hpa),
+										 4, "guest walk"),
+							__ATOMIC_SEQ_CST);
 			e = oracle_entry(r, h->conf.maxphyaddr, level, raw);
 			if (e.kind == O_ABSENT || e.kind == O_RESERVED) {
 				w->end = HW_W_FAULT;
@@ -421,11 +443,17 @@ again:
 	}
 	if (n.shift < shift || !levels)
 		shift = n.shift;
-	struct hw_tlb t = {.valid = true, .shift = (uint8_t)shift, .va = va & ~(BIT(shift) - 1),
-			   .hpa = n.hpa & ~(BIT(shift) - 1), .gpa = at & ~(BIT(shift) - 1),
-			   .pcid = hw_pcid(c), .rights = ri,
+	struct hw_tlb t = {.valid = true,
+			   .shift = (uint8_t)shift,
+			   .va = va & ~(BIT(shift) - 1),
+			   .hpa = n.hpa & ~(BIT(shift) - 1),
+			   .gpa = at & ~(BIT(shift) - 1),
+			   .pcid = hw_pcid(c),
+			   .rights = ri,
 			   .global = levels && e.g && (r->cr4 & X_CR4_PGE),
-			   .dirty = (!levels || (raw & X_D)) && n.dirty, .n_w = n.w, .n_x = n.x,
+			   .dirty = (!levels || (raw & X_D)) && n.dirty,
+			   .n_w = n.w,
+			   .n_x = n.x,
 			   .gen = hw_gen(h, n.hpa)};
 	tlb_add(c, &t);
 	w->hpa = n.hpa;
@@ -459,8 +487,10 @@ void hw_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, bool quiet, struct h
 			w->from_tlb = true;
 			w->end = HW_W_OK;
 			if (t->gen != hw_gen(c->hw, t->hpa))
-				hw_break(c->hw, "CPU %u uses a TLB entry of a freed frame: %#llx to "
-					 "%#llx", c->index, (unsigned long long)va,
+				hw_break(c->hw,
+					 "CPU %u uses a TLB entry of a freed frame: %#llx to "
+					 "%#llx",
+					 c->index, (unsigned long long)va,
 					 (unsigned long long)t->hpa);
 			return;
 		}

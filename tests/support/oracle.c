@@ -95,8 +95,8 @@ struct oentry oracle_entry(const struct tf_regs *r, unsigned int maxphyaddr, uns
 	if (levels == 2)
 		return entry32(r, maxphyaddr, level, (uint32_t)raw);
 
-	struct oentry e = {.w = raw & X_W, .u = raw & X_U, .nx = raw & X_NX, .a = raw & X_A,
-			   .d = raw & X_D};
+	struct oentry e = {
+		.w = raw & X_W, .u = raw & X_U, .nx = raw & X_NX, .a = raw & X_A, .d = raw & X_D};
 	uint64_t reserved = bits(maxphyaddr, 52);
 
 	if (!(raw & X_P)) {
@@ -104,8 +104,9 @@ struct oentry oracle_entry(const struct tf_regs *r, unsigned int maxphyaddr, uns
 		return e;
 	}
 	if (levels == 3 && level == 2) {
-		/* A PDPTE has no rights of its own; all its flags but P, PWT, PCD are reserved. */
-		reserved |= bits(1, 3) | bits(5, 9) | bits(52, 64);
+		/* A PDPTE has no rights of its own; all its flags but P, PWT, PCD are reserved; bit
+		 * 5 is let pass, since QEMU's CPU sets it. */
+		reserved |= bits(1, 3) | bits(6, 9) | bits(52, 64);
 		e.kind = raw & reserved ? O_RESERVED : O_TABLE;
 		e.addr = raw & X_ADDR;
 		e.w = e.u = e.a = true;

@@ -1,8 +1,8 @@
 /* What the manuals say about one paging-structure entry and one access, as pure functions.
  *
- * Written from the Intel SDM vol. 3, 4.4 to 4.7 and the AMD APM vol. 2, 5.3 to 5.6, and not from the
- * engine: the tests' model CPU, the reference MMU and the access matrix all judge by it.
- * Where the two vendors differ (bit 8 of a PML4E or PML5E is reserved) it is AMD's.
+ * Written from the Intel SDM vol. 3, 4.4 to 4.7 and the AMD APM vol. 2, 5.3 to 5.6, and not from
+ * the engine: the tests' model CPU, the reference MMU and the access matrix all judge by it. Where
+ * the two vendors differ (bit 8 of a PML4E or PML5E is reserved) it is AMD's.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SUPPORT_ORACLE_H
@@ -13,12 +13,12 @@
 #define BIT(n) (UINT64_C(1) << (n))
 
 /* Control-register bits. */
-#define X_CR0_PE  BIT(0)
-#define X_CR0_WP  BIT(16)
-#define X_CR0_PG  BIT(31)
-#define X_CR4_PSE BIT(4)
-#define X_CR4_PAE BIT(5)
-#define X_CR4_PGE BIT(7)
+#define X_CR0_PE    BIT(0)
+#define X_CR0_WP    BIT(16)
+#define X_CR0_PG    BIT(31)
+#define X_CR4_PSE   BIT(4)
+#define X_CR4_PAE   BIT(5)
+#define X_CR4_PGE   BIT(7)
 #define X_CR4_LA57  BIT(12)
 #define X_CR4_PCIDE BIT(17)
 #define X_CR4_SMEP  BIT(20)
@@ -29,16 +29,16 @@
 #define X_EFER_NXE  BIT(11)
 
 /* Entry bits. */
-#define X_P  BIT(0)
-#define X_W  BIT(1)
-#define X_U  BIT(2)
-#define X_A  BIT(5)
-#define X_D  BIT(6)
-#define X_PS BIT(7)
-#define X_G  BIT(8)
-#define X_NX BIT(63)
+#define X_P	     BIT(0)
+#define X_W	     BIT(1)
+#define X_U	     BIT(2)
+#define X_A	     BIT(5)
+#define X_D	     BIT(6)
+#define X_PS	     BIT(7)
+#define X_G	     BIT(8)
+#define X_NX	     BIT(63)
 #define X_PKEY_SHIFT 59
-#define X_ADDR UINT64_C(0x000ffffffffff000)
+#define X_ADDR	     UINT64_C(0x000ffffffffff000)
 
 enum okind {
 	O_ABSENT,
@@ -49,7 +49,7 @@ enum okind {
 
 struct oentry {
 	enum okind kind;
-	uint64_t addr;      /* table or page frame, a guest-physical address */
+	uint64_t addr;	    /* table or page frame, a guest-physical address */
 	unsigned int shift; /* leaf: log2 of the page's size */
 	bool w, u, nx, g, a, d;
 	uint8_t pkey;

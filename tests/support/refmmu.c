@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define FOREVER (~UINT64_C(0))
-#define WORDS   (TF_PAGE_SIZE / 8)
+#define WORDS	(TF_PAGE_SIZE / 8)
 
 static void *need(void *p)
 {
@@ -312,8 +312,8 @@ struct search {
 	unsigned int cpu;
 	uint64_t va, end; /* times lie before end */
 	uint32_t flags;
-	uint16_t pcid;    /* that the entries were loaded under */
-	bool current;     /* the epoch is the one that goes on now */
+	uint16_t pcid; /* that the entries were loaded under */
+	bool current;  /* the epoch is the one that goes on now */
 	bool globals_only;
 	struct ref_answer *a;
 };
@@ -457,7 +457,12 @@ void ref_ask(struct ref *r, unsigned int cpu, uint64_t va, uint32_t flags, bool 
 	     struct ref_answer *a)
 {
 	struct ref_cpu *c = &r->cpu[cpu];
-	struct search s = {.r = r, .c = c, .cpu = cpu, .va = va, .flags = flags, .a = a,
+	struct search s = {.r = r,
+			   .c = c,
+			   .cpu = cpu,
+			   .va = va,
+			   .flags = flags,
+			   .a = a,
 			   .pcid = pcid_of(&c->r)};
 
 	memset(a, 0, sizeof(*a));

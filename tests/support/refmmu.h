@@ -35,10 +35,10 @@ struct ref_past { /* a value that an entry had in [start, end) */
 /* A run of guest frames that were memory at some time. */
 struct ref_region {
 	uint64_t gfn, n;
-	uint64_t *word;          /* contents */
-	uint64_t *since;         /* since when, by word */
-	struct ref_past **past;  /* by word */
-	uint8_t *flags;          /* by frame: REF_* */
+	uint64_t *word;		/* contents */
+	uint64_t *since;	/* since when, by word */
+	struct ref_past **past; /* by word */
+	uint8_t *flags;		/* by frame: REF_* */
 };
 
 #define REF_PRESENT    1 /* in a slot now */

@@ -153,12 +153,14 @@ static void compare(const struct tf_regs *r, unsigned int maxphyaddr, uint64_t v
 			memcpy(before, memory, sizeof(memory));
 		bool ok = walk_gva(&m, &cpu, &a, set, &w);
 		if (ok != x.ok || (!ok && w.pfec != x.pfec) || (ok && w.gpa.v != x.gpa))
-			fail_msg("va %#lx flags %#x cr0 %#lx cr4 %#lx efer %#lx pkru %#x maxphyaddr %u: "
-				 "%s pfec %#x gpa %#lx, must be %s %#x %#lx; entries %#lx %#lx %#lx %#lx",
+			fail_msg("va %#lx flags %#x cr0 %#lx cr4 %#lx efer %#lx pkru %#x "
+				 "maxphyaddr %u: "
+				 "%s pfec %#x gpa %#lx, must be %s %#x %#lx; entries %#lx %#lx "
+				 "%#lx %#lx",
 				 va, flags, r->cr0, r->cr4, r->efer, r->pkru, maxphyaddr,
 				 ok ? "allowed" : "refused", ok ? 0 : w.pfec, ok ? w.gpa.v : 0,
-				 x.ok ? "allowed" : "refused", x.pfec, x.gpa, was[0], was[1], was[2],
-				 was[3]);
+				 x.ok ? "allowed" : "refused", x.pfec, x.gpa, was[0], was[1],
+				 was[2], was[3]);
 		assert_int_equal(w.levels, oracle_levels(r));
 		assert_int_equal(w.stop, x.stop);
 		if (!set || !x.ok) {
@@ -202,10 +204,11 @@ static void build(struct tf_regs *r, uint64_t va, unsigned int leaf)
 	r->cr3 = (uint64_t)levels << 12;
 	for (unsigned int k = leaf; k < levels; k++) {
 		bool pdpte = levels == 3 && k == 2;
-		uint64_t at = ((uint64_t)(k + 1) << 12) +
-			      oracle_entry_bytes(r) * oracle_index(r, k, va);
-		write_at(r, at, k == leaf ? (k ? X_PS : UINT64_C(0x5000)) | X_P | X_W | X_U
-					  : (uint64_t)k << 12 | X_P | (pdpte ? 0 : X_W | X_U));
+		uint64_t at =
+			((uint64_t)(k + 1) << 12) + oracle_entry_bytes(r) * oracle_index(r, k, va);
+		write_at(r, at,
+			 k == leaf ? (k ? X_PS : UINT64_C(0x5000)) | X_P | X_W | X_U
+				   : (uint64_t)k << 12 | X_P | (pdpte ? 0 : X_W | X_U));
 	}
 }
 
@@ -220,8 +223,9 @@ static const uint64_t address[6] = {0, 0, 0x12345678, 0xc0345678, 0x7f1234567678
 static void matrix_walk(unsigned int levels)
 {
 	uint64_t va = address[levels];
-	uint64_t keep = levels == 2 ? 0xffffffff : levels == 3 ? ~(UINT64_C(0x7ff) << 52) | X_NX
-							       : ~UINT64_C(0);
+	uint64_t keep = levels == 2   ? 0xffffffff
+			: levels == 3 ? ~(UINT64_C(0x7ff) << 52) | X_NX
+				      : ~UINT64_C(0);
 
 	for (unsigned int mode = 0; mode < (levels >= 4 ? MODES : 16); mode++)
 		for (unsigned int leaf = 0; leaf < (levels >= 4 ? 3u : 2u); leaf++)
@@ -236,7 +240,8 @@ static void matrix_walk(unsigned int levels)
 					continue; /* a PDPTE has no rights */
 				for (unsigned int i = 0; i < UPPERS; i++)
 					for (unsigned int k = 0; k < LEAVES; k++) {
-						write_at(&r, up_at, (up_base | rights(i, false)) & keep);
+						write_at(&r, up_at,
+							 (up_base | rights(i, false)) & keep);
 						write_at(&r, leaf_at,
 							 (leaf_base | rights(k, true)) & keep);
 						for (unsigned int n = 0; n < ACCESSES; n++)
@@ -278,7 +283,8 @@ static void single_bits(void **state)
 	for (unsigned int levels = 2; levels <= 5; levels++)
 		for (unsigned int mode = 0; mode < 4; mode++)
 			for (unsigned int wi = 0; wi < 6; wi++)
-				for (unsigned int leaf = 0; leaf < (levels >= 4 ? 3u : 2u); leaf++) {
+				for (unsigned int leaf = 0; leaf < (levels >= 4 ? 3u : 2u);
+				     leaf++) {
 					uint64_t va = address[levels];
 					struct tf_regs r = mode_of(mode, levels);
 					for (unsigned int pse = 0; pse < 2; pse++) {
@@ -291,7 +297,8 @@ static void single_bits(void **state)
 								uint64_t at = entry_addr(&r, va, k);
 								uint64_t e = read_at(&r, at);
 								write_at(&r, at, e ^ BIT(b));
-								for (unsigned int n = 0; n < ACCESSES; n++)
+								for (unsigned int n = 0;
+								     n < ACCESSES; n++)
 									compare(&r, widths[wi], va,
 										accesses[n]);
 								write_at(&r, at, e);
@@ -347,7 +354,10 @@ static void facade(enum tf_mode mode, enum tf_nested_format format, unsigned int
 {
 	static struct rig rig;
 	struct rig *g = &rig;
-	struct tf_config conf = {.mode = mode, .nested = format, .maxphyaddr = 46, .vcpus = 1,
+	struct tf_config conf = {.mode = mode,
+				 .nested = format,
+				 .maxphyaddr = 46,
+				 .vcpus = 1,
 				 .large_backing = true};
 	uint64_t va = address[levels], count = 0;
 
@@ -374,7 +384,8 @@ static void facade(enum tf_mode mode, enum tf_nested_format format, unsigned int
 			for (unsigned int i = 0; i < UPPERS; i++)
 				for (unsigned int k = 0; k < LEAVES; k++) {
 					uint64_t ue = (uint64_t)up << 12 | rights(i, false);
-					uint64_t le = DATA_GPA | (leaf ? X_PS : 0) | rights(k, true);
+					uint64_t le =
+						DATA_GPA | (leaf ? X_PS : 0) | rights(k, true);
 					/* A is set by the access, unless it was there. */
 					if ((i + k) & 1)
 						le &= ~X_A;
@@ -405,9 +416,12 @@ static void facade(enum tf_mode mode, enum tf_nested_format format, unsigned int
 						count++;
 						if (g->hw.broken[0])
 							fail_msg("%s", g->hw.broken);
-						bool good = ok ? res.end == HW_DONE && res.old == magic
-							       : res.end == HW_FAULT &&
-								 res.pfec == pfec && res.cr2 == (va & ~UINT64_C(7));
+						bool good =
+							ok ? res.end == HW_DONE && res.old == magic
+							   : res.end == HW_FAULT &&
+									res.pfec == pfec &&
+									res.cr2 ==
+										(va & ~UINT64_C(7));
 						uint64_t e = get(g, leaf_at);
 						if (ok && (f & TF_WRITE))
 							good = good && (e & X_D);
@@ -417,14 +431,19 @@ static void facade(enum tf_mode mode, enum tf_nested_format format, unsigned int
 							good = good && (e & X_A) &&
 							       (get(g, up_at) & X_A);
 						if (!good)
-							fail_msg("%s root, level %u, cr0 %#lx cr4 %#lx "
-								 "efer %#lx pkru %#x flags %#x, upper "
-								 "(%u) %#lx leaf %#lx (is %#lx): end %d "
-								 "pfec %#x value %#lx, must be %s %#x",
-								 res.was_shadow ? "shadow" : "nested",
+							fail_msg("%s root, level %u, cr0 %#lx cr4 "
+								 "%#lx "
+								 "efer %#lx pkru %#x flags %#x, "
+								 "upper "
+								 "(%u) %#lx leaf %#lx (is %#lx): "
+								 "end %d "
+								 "pfec %#x value %#lx, must be %s "
+								 "%#x",
+								 res.was_shadow ? "shadow"
+										: "nested",
 								 leaf, now.cr0, now.cr4, now.efer,
-								 now.pkru, f, up, ue, le, e, res.end,
-								 res.pfec, res.old,
+								 now.pkru, f, up, ue, le, e,
+								 res.end, res.pfec, res.old,
 								 ok ? "done" : "#PF", pfec);
 						if (e & X_D)
 							put(g, leaf_at, e & ~X_D);

@@ -24,6 +24,33 @@ static struct guard32 *guard(void)
 	return (struct guard32 *)((sp & ~0x7fffu) + 0x1000);
 }
 
+static void out(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static void say(const char *text, uint32_t v)
+{
+	while (*text)
+		out(0x3f8, (uint8_t)*text++);
+	for (int bit = 28; bit >= 0; bit -= 4)
+		out(0x3f8, (uint8_t) "0123456789abcdef"[v >> bit & 15]);
+}
+
+/* A fault outside the steps: nothing can go on from here. */
+static void give_up32(const uint32_t *frame, uint32_t cr2)
+{
+	say("CPU in 32-bit mode: exception ", frame[0]);
+	say(" error ", frame[1]);
+	say(" at ", frame[2]);
+	say(" cr2 ", cr2);
+	out(0x3f8, '\r');
+	out(0x3f8, '\n');
+	out(0xf4, 99);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
 struct guard32 *trap32(const uint32_t *frame)
 {
 	struct guard32 *g = guard();
@@ -32,8 +59,7 @@ struct guard32 *trap32(const uint32_t *frame)
 	g->err = frame[1];
 	__asm__ volatile("mov %%cr2, %0" : "=r"(g->cr2));
 	if (!g->eip)
-		for (;;)
-			__asm__ volatile("cli; hlt");
+		give_up32(frame, g->cr2);
 	return g;
 }
 

@@ -14,17 +14,17 @@
 /* ---- tests ---- */
 
 struct test {
-	const char *name;       /* theme/what */
+	const char *name; /* theme/what */
 	void (*run)(void);
 	unsigned int min_cpus;
-	bool only_if_asked;     /* ends the machine, or is known to stop emulators */
+	bool only_if_asked; /* ends the machine, or is known to stop emulators */
 };
 
 #define BARETEST_(id, ...)                                                                         \
 	static const struct test test_##id                                                         \
 		__attribute__((section(".tests." #id), used, aligned(8))) = {__VA_ARGS__}
-#define BARETEST(id, name, fn) BARETEST_(id, name, fn, 1, false)
-#define BARETEST_SMP(id, name, fn) BARETEST_(id, name, fn, 2, false)
+#define BARETEST(id, name, fn)	     BARETEST_(id, name, fn, 1, false)
+#define BARETEST_SMP(id, name, fn)   BARETEST_(id, name, fn, 2, false)
 #define BARETEST_ASKED(id, name, fn) BARETEST_(id, name, fn, 1, true)
 
 /* From any CPU; the first message of a test is kept, later ones are counted. */
@@ -101,12 +101,12 @@ struct fault {
 	uint64_t value; /* what the call returned when there was none */
 };
 
-#define PF_P 1u
-#define PF_W 2u
-#define PF_U 4u
+#define PF_P	1u
+#define PF_W	2u
+#define PF_U	4u
 #define PF_RSVD 8u
-#define PF_I 16u
-#define PF_PK 32u
+#define PF_I	16u
+#define PF_PK	32u
 
 /* Call fn(a, b) and catch its exception. INT 0x80 counts as a return without a value. */
 struct fault attempt(uint64_t (*fn)(uint64_t, uint64_t), uint64_t a, uint64_t b);
@@ -176,13 +176,13 @@ struct recover {
 };
 
 struct cpu {
-	uint64_t *tss_rsp0;     /* CPU_RSP0 */
+	uint64_t *tss_rsp0;	/* CPU_RSP0 */
 	struct recover recover; /* CPU_RECOVER */
 	uint64_t user_rip;
-	unsigned int index;     /* CPU_INDEX */
+	unsigned int index; /* CPU_INDEX */
 	uint32_t apic_id;
 	struct fault fault;
-	unsigned int retries;   /* #PFs to ignore (the instruction runs again) */
+	unsigned int retries; /* #PFs to ignore (the instruction runs again) */
 	unsigned int retried;
 	void (*volatile work)(void *);
 	void *volatile work_arg;
@@ -213,8 +213,8 @@ static inline struct cpu *cpu_at(unsigned int i)
 }
 
 void cpu_setup(struct cpu *c, unsigned int index); /* GDT, IDT, TSS of the CPU that calls */
-unsigned int cpus_start(unsigned int limit);       /* count and start the others */
-unsigned int cpus_told(const char **source);       /* how many the machine says it has */
+unsigned int cpus_start(unsigned int limit);	   /* count and start the others */
+unsigned int cpus_told(const char **source);	   /* how many the machine says it has */
 /* Have another CPU run fn(arg); it runs with interrupts as the CPU had: off. */
 void cpu_start(unsigned int i, void (*fn)(void *), void *arg);
 void cpu_wait(unsigned int i);
@@ -232,17 +232,17 @@ void apic_icr(uint32_t low, uint32_t dest);
 void apic_eoi(void);
 extern bool apic_x2;
 
-#define APIC_ID 0x20
-#define APIC_VERSION 0x30
-#define APIC_TPR 0x80
-#define APIC_EOI 0xb0
-#define APIC_SVR 0xf0
-#define APIC_ESR 0x280
-#define APIC_ICR 0x300
-#define APIC_LVT_TIMER 0x320
+#define APIC_ID		0x20
+#define APIC_VERSION	0x30
+#define APIC_TPR	0x80
+#define APIC_EOI	0xb0
+#define APIC_SVR	0xf0
+#define APIC_ESR	0x280
+#define APIC_ICR	0x300
+#define APIC_LVT_TIMER	0x320
 #define APIC_TIMER_INIT 0x380
-#define APIC_TIMER_NOW 0x390
-#define APIC_TIMER_DIV 0x3e0
+#define APIC_TIMER_NOW	0x390
+#define APIC_TIMER_DIV	0x3e0
 
 /* ---- time ---- */
 
@@ -272,9 +272,9 @@ struct meet {
 };
 void meet(struct meet *m, unsigned int n);
 
-#define LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define LOAD(p)	    __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define ADD(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+#define ADD(p, v)   __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
 
 /* ---- the machine ---- */
 

@@ -39,7 +39,7 @@ static uint32_t word(const uint8_t *p)
 /* Enabled local APICs in the MADT; 0 where there is no ACPI. */
 static unsigned int madt_count(void)
 {
-	uint64_t ebda = (uint64_t)*(volatile uint16_t *)(0x400 + 0xe) << 4;
+	uint64_t ebda = (uint64_t) * (volatile uint16_t *)(0x400 + 0xe) << 4;
 	const uint8_t *rsdp = rsdp_find(0xe0000, 0x100000), *rsdt;
 	unsigned int n = 0;
 

@@ -147,12 +147,14 @@ static void multiboot_read(void)
 
 			memcpy(&base, (void *)(from + 4), 8);
 			memcpy(&length, (void *)(from + 12), 8);
-			ranges[range_count++] = (struct range){base, base + length, *(uint32_t *)(from + 20)};
+			ranges[range_count++] =
+				(struct range){base, base + length, *(uint32_t *)(from + 20)};
 			from += *(uint32_t *)from + 4;
 		}
 	} else if (info[0] & 1) {
 		ranges[range_count++] = (struct range){0, (uint64_t)info[1] << 10, 1};
-		ranges[range_count++] = (struct range){1 << 20, (1 << 20) + ((uint64_t)info[2] << 10), 1};
+		ranges[range_count++] =
+			(struct range){1 << 20, (1 << 20) + ((uint64_t)info[2] << 10), 1};
 	}
 }
 
@@ -166,7 +168,8 @@ bool under_twofold(void)
 	return memcmp(&c.b, "TwofoldTwofo", 12) == 0;
 }
 
-static void run(const struct test *t, unsigned int *passed, unsigned int *failed, unsigned int *skipped)
+static void run(const struct test *t, unsigned int *passed, unsigned int *failed,
+		unsigned int *skipped)
 {
 	uint64_t start = rdtsc();
 

@@ -9,7 +9,7 @@ static struct {
 	struct spin lock;
 	uint64_t start, end;
 	uint64_t next, top; /* pages grow up, 2 MiB blocks down */
-	uint64_t freed;     /* list through the pages' first words */
+	uint64_t freed;	    /* list through the pages' first words */
 } pool;
 
 struct features cpu_has;
@@ -19,7 +19,8 @@ void pool_setup(void)
 	pool.start = POOL_START;
 	pool.end = POOL_START;
 	for (unsigned int i = 0; i < range_count; i++)
-		if (ranges[i].type == 1 && ranges[i].start <= (1u << 20) && ranges[i].end > POOL_START)
+		if (ranges[i].type == 1 && ranges[i].start <= (1u << 20) &&
+		    ranges[i].end > POOL_START)
 			pool.end = ranges[i].end & -MIB2;
 	if (pool.end > POOL_MAX)
 		pool.end = POOL_MAX;

@@ -6,24 +6,24 @@
 
 #include "bt.h"
 
-#define PTE_P (1ull << 0)
-#define PTE_W (1ull << 1)
-#define PTE_U (1ull << 2)
-#define PTE_PWT (1ull << 3)
-#define PTE_PCD (1ull << 4)
-#define PTE_A (1ull << 5)
-#define PTE_D (1ull << 6)
-#define PTE_PS (1ull << 7)
-#define PTE_PAT (1ull << 7) /* of a 4 KiB leaf */
-#define PTE_G (1ull << 8)
+#define PTE_P	      (1ull << 0)
+#define PTE_W	      (1ull << 1)
+#define PTE_U	      (1ull << 2)
+#define PTE_PWT	      (1ull << 3)
+#define PTE_PCD	      (1ull << 4)
+#define PTE_A	      (1ull << 5)
+#define PTE_D	      (1ull << 6)
+#define PTE_PS	      (1ull << 7)
+#define PTE_PAT	      (1ull << 7) /* of a 4 KiB leaf */
+#define PTE_G	      (1ull << 8)
 #define PTE_PAT_LARGE (1ull << 12)
-#define PTE_KEY(k) ((uint64_t)(k) << 59)
-#define PTE_NX (1ull << 63)
-#define PTE_ADDR 0x000ffffffffff000ull
+#define PTE_KEY(k)    ((uint64_t)(k) << 59)
+#define PTE_NX	      (1ull << 63)
+#define PTE_ADDR      0x000ffffffffff000ull
 
 #define PAGE 4096ull
 #define MIB2 (2ull << 20)
-#define GIB (1ull << 30)
+#define GIB  (1ull << 30)
 
 /* Tests use addresses from here: nothing of home is near (PML4 entry 32 and up). */
 #define T_BASE 0x100000000000ull
@@ -34,9 +34,9 @@ typedef volatile uint64_t pte_t;
 /* ---- pool: pages and 2 MiB blocks, all given back when a test ends ---- */
 void pool_setup(void);
 void pool_reset(void);
-uint64_t page_alloc(void);       /* zeroed; 0 (and a failed test) when there is none */
-void page_free(uint64_t pa);     /* the next page_alloc gets it */
-uint64_t block_alloc(void);      /* 2 MiB, aligned, contents undefined */
+uint64_t page_alloc(void);	    /* zeroed; 0 (and a failed test) when there is none */
+void page_free(uint64_t pa);	    /* the next page_alloc gets it */
+uint64_t block_alloc(void);	    /* 2 MiB, aligned, contents undefined */
 uint64_t page_tagged(uint64_t tag); /* page whose words are all `tag` */
 uint64_t pool_pages_left(void);
 

@@ -23,7 +23,7 @@ struct step {
 
 struct script {
 	uint32_t cr0, cr3, cr4, efer; /* to run with; PG in cr0 */
-	struct step *steps; /* last: 32-bit code reads its low half */
+	struct step *steps;	      /* last: 32-bit code reads its low half */
 };
 
 #ifdef __x86_64__

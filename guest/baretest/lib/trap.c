@@ -67,7 +67,8 @@ void cpu_setup(struct cpu *c, unsigned int index)
 	memcpy((uint8_t *)c->tss + 36, &ist, 8);
 	((uint16_t *)c->tss)[51] = sizeof(c->tss); /* no I/O bitmap */
 	c->tss_rsp0 = (uint64_t *)(tss + 4);
-	c->gdt[6] = (sizeof(c->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+	c->gdt[6] = (sizeof(c->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
+		    (tss >> 24 & 0xff) << 56;
 	c->gdt[7] = tss >> 32;
 	load_tables(c);
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
@@ -94,7 +95,8 @@ const char *fault_text(const struct fault *f)
 
 	if (f->vec == NO_FAULT)
 		return "no fault";
-	text_set(c->text, sizeof(c->text), "vector %u error 0x%x cr2 0x%lx", f->vec, f->err, f->cr2);
+	text_set(c->text, sizeof(c->text), "vector %u error 0x%x cr2 0x%lx", f->vec, f->err,
+		 f->cr2);
 	return c->text;
 }
 
@@ -134,7 +136,8 @@ void trap(struct trap_frame *f)
 		return;
 	}
 	if (!c->recover.rip) {
-		print("CPU %u: exception %lu error 0x%lx at 0x%lx, cr2 0x%lx rsp 0x%lx rax 0x%lx rdi 0x%lx "
+		print("CPU %u: exception %lu error 0x%lx at 0x%lx, cr2 0x%lx rsp 0x%lx rax 0x%lx "
+		      "rdi 0x%lx "
 		      "cr3 0x%lx\n",
 		      c->index, f->vec, f->err, f->rip, cr2, f->rsp, f->rax, f->rdi, read_cr3());
 		give_up("unexpected exception");

@@ -6,28 +6,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CR0_WP (1ul << 16)
-#define CR0_CD (1ul << 30)
-#define CR0_PG (1ul << 31)
-#define CR4_PSE (1ul << 4)
-#define CR4_PAE (1ul << 5)
-#define CR4_PGE (1ul << 7)
-#define CR4_LA57 (1ul << 12)
+#define CR0_WP	  (1ul << 16)
+#define CR0_CD	  (1ul << 30)
+#define CR0_PG	  (1ul << 31)
+#define CR4_PSE	  (1ul << 4)
+#define CR4_PAE	  (1ul << 5)
+#define CR4_PGE	  (1ul << 7)
+#define CR4_LA57  (1ul << 12)
 #define CR4_PCIDE (1ul << 17)
-#define CR4_SMEP (1ul << 20)
-#define CR4_SMAP (1ul << 21)
-#define CR4_PKE (1ul << 22)
-#define EFER_LME (1ul << 8)
-#define EFER_NXE (1ul << 11)
+#define CR4_SMEP  (1ul << 20)
+#define CR4_SMAP  (1ul << 21)
+#define CR4_PKE	  (1ul << 22)
+#define EFER_LME  (1ul << 8)
+#define EFER_NXE  (1ul << 11)
 #define RFLAGS_IF (1ul << 9)
 #define RFLAGS_AC (1ul << 18)
 
-#define MSR_TSC 0x10
-#define MSR_APIC_BASE 0x1b
+#define MSR_TSC		 0x10
+#define MSR_APIC_BASE	 0x1b
 #define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC 0x800
-#define MSR_PAT 0x277
-#define MSR_EFER 0xc0000080
+#define MSR_X2APIC	 0x800
+#define MSR_PAT		 0x277
+#define MSR_EFER	 0xc0000080
 
 static inline uint64_t rdmsr(uint32_t n)
 {
@@ -88,7 +88,9 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
 {
 	struct cpuid r;
 
-	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
+	__asm__ volatile("cpuid"
+			 : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
+			 : "a"(leaf), "c"(sub));
 	return r;
 }
 

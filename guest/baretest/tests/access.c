@@ -73,8 +73,8 @@ static bool answers(const struct fault *f, const struct verdict *want, const uin
 	       (k->what == USER_OR && as_read.fault && is_pf(f, as_read.err, va));
 }
 
-static void verify(struct matrix *m, const uint64_t e[4], const struct state *s, const struct kind *k,
-		   uint32_t pkru, uint8_t byte)
+static void verify(struct matrix *m, const uint64_t e[4], const struct state *s,
+		   const struct kind *k, uint32_t pkru, uint8_t byte)
 {
 	struct verdict want = oracle_entries(e, m->leaf, s, k, pkru);
 	bool write = k->what == USER_WRITE || k->what == USER_OR;
@@ -84,25 +84,29 @@ static void verify(struct matrix *m, const uint64_t e[4], const struct state *s,
 	struct fault f = perform(k, va, byte);
 
 	if (!answers(&f, &want, e, m->leaf, s, k, pkru, va))
-		test_fail("leaf %u e0 %lx e1 %lx what %d user %d ac %d wp %d nxe %d smep %d smap %d "
-			  "pkru %x: want %d/0x%x: %s",
-			  m->leaf, e[m->leaf], e[m->leaf + 1], k->what, k->user, k->ac, s->wp, s->nxe,
-			  s->smep, s->smap, s->pke ? pkru : 0, want.fault, want.err, fault_text(&f));
-	CHECK(*byte_at == after, "leaf %u what %d: byte 0x%x not 0x%x", m->leaf, k->what, *byte_at, after);
+		test_fail(
+			"leaf %u e0 %lx e1 %lx what %d user %d ac %d wp %d nxe %d smep %d smap %d "
+			"pkru %x: want %d/0x%x: %s",
+			m->leaf, e[m->leaf], e[m->leaf + 1], k->what, k->user, k->ac, s->wp, s->nxe,
+			s->smep, s->smap, s->pke ? pkru : 0, want.fault, want.err, fault_text(&f));
+	CHECK(*byte_at == after, "leaf %u what %d: byte 0x%x not 0x%x", m->leaf, k->what, *byte_at,
+	      after);
 	for (unsigned int l = m->leaf; l < 4; l++) {
 		uint64_t now = *m->entry[l], set = PTE_A;
 
 		if (l == m->leaf && write)
 			set |= PTE_D;
-		/* On a fault the upper entries' A may be set or not; TCG sets a 1 GiB leaf's too, and, by
-		 * the read, that of a locked read-modify-write. */
+		/* On a fault the upper entries' A may be set or not; TCG sets a 1 GiB leaf's too,
+		 * and, by the read, that of a locked read-modify-write. */
 		if (want.fault)
 			CHECK(now == e[l] || ((l > m->leaf || l == 2 || k->what == USER_OR) &&
 					      now == (e[l] | PTE_A)),
-			      "faulting %d: level %u entry 0x%lx became 0x%lx", k->what, l, e[l], now);
+			      "faulting %d: level %u entry 0x%lx became 0x%lx", k->what, l, e[l],
+			      now);
 		else
-			CHECK(now == (e[l] | set), "access %d user %d: level %u entry 0x%lx became 0x%lx",
-			      k->what, k->user, l, e[l], now);
+			CHECK(now == (e[l] | set),
+			      "access %d user %d: level %u entry 0x%lx became 0x%lx", k->what,
+			      k->user, l, e[l], now);
 	}
 }
 
@@ -152,8 +156,8 @@ static void run_matrix(const char *name, unsigned int leaf)
 	for (unsigned int bits = 0; bits < 32 && !test_failed(); bits++) {
 		struct state s = {bits & 1, bits & 2, bits & 4, bits & 8, bits & 16};
 
-		if ((s.nxe && !cpu_has.nx) || (s.smep && !cpu_has.smep) || (s.smap && !cpu_has.smap) ||
-		    (s.pke && !cpu_has.pku))
+		if ((s.nxe && !cpu_has.nx) || (s.smep && !cpu_has.smep) ||
+		    (s.smap && !cpu_has.smap) || (s.pke && !cpu_has.pku))
 			continue;
 		state_set(&s);
 		for (unsigned int access = 0; access < 16; access++) {
@@ -222,8 +226,8 @@ static void reserved_bits(void)
 			*e = was | 1ull << bit;
 			flush();
 			f = try_write(T_BASE, 1);
-			CHECK(is_pf(&f, PF_P | PF_W | PF_RSVD, T_BASE), "level %u bit %u: %s", level, bit,
-			      fault_text(&f));
+			CHECK(is_pf(&f, PF_P | PF_W | PF_RSVD, T_BASE), "level %u bit %u: %s",
+			      level, bit, fault_text(&f));
 		}
 		*e = was;
 	}
@@ -272,8 +276,8 @@ static void smap_ac(void)
 		f = try_read(T_BASE);
 		g = attempt(load_segment, 8 | 4, 0);
 		set_ac(false);
-		CHECK(smap && !ac ? is_pf(&f, PF_P, T_BASE) : f.vec == NO_FAULT, "explicit, AC %d: %s", ac,
-		      fault_text(&f));
+		CHECK(smap && !ac ? is_pf(&f, PF_P, T_BASE) : f.vec == NO_FAULT,
+		      "explicit, AC %d: %s", ac, fault_text(&f));
 		/* QEMU's TCG takes AC into account here too (7.2), so with AC both will do. */
 		CHECK(is_pf(&g, PF_P, T_BASE + 8) ? smap : g.vec == NO_FAULT && (!smap || ac),
 		      "implicit, AC %d SMAP %d: %s", ac, smap, fault_text(&g));
@@ -302,7 +306,8 @@ static bool demand_map(struct trap_frame *f, uint64_t cr2)
 	if (f->err & PF_P || cr2 < T_BASE || cr2 >= T_BASE + 64 * MIB2)
 		return false;
 	demand_faults++;
-	space_map(demand_root, cr2 & -PAGE, demand_from + (cr2 & (MIB2 - 1) & -PAGE), PTE_P | PTE_W);
+	space_map(demand_root, cr2 & -PAGE, demand_from + (cr2 & (MIB2 - 1) & -PAGE),
+		  PTE_P | PTE_W);
 	return true;
 }
 

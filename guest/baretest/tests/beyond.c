@@ -27,12 +27,13 @@ static void probe(uint64_t root, uint64_t pa)
 	invlpg(T_BASE);
 	f = attempt((void *)peek, T_BASE + (pa & 0xff8), 0);
 	CHECK(f.vec == NO_FAULT, "0x%lx: %s", pa, fault_text(&f));
-	CHECK(f.value == ~0ull || (f.value == 0 && !under_twofold()), "0x%lx reads 0x%lx", pa, f.value);
+	CHECK(f.value == ~0ull || (f.value == 0 && !under_twofold()), "0x%lx reads 0x%lx", pa,
+	      f.value);
 	g = attempt(access_write8, T_BASE + (pa & 0xff8), 0x5e3779b97f4a7c15);
 	CHECK(g.vec == NO_FAULT, "write to 0x%lx: %s", pa, fault_text(&g));
 	f = attempt((void *)peek, T_BASE + (pa & 0xff8), 0);
-	CHECK(f.value == ~0ull || (f.value == 0 && !under_twofold()), "0x%lx keeps what is written: 0x%lx", pa,
-	      f.value);
+	CHECK(f.value == ~0ull || (f.value == 0 && !under_twofold()),
+	      "0x%lx keeps what is written: 0x%lx", pa, f.value);
 }
 
 static void addresses(void)
@@ -95,7 +96,8 @@ static void large(void)
 		*space_entry(root, T_BASE + GIB, 2) = 2 * GIB | PTE_P | PTE_W | PTE_PS;
 		f = attempt((void *)peek, T_BASE + 2 * GIB - 0x1000, 0);
 		CHECK(is_told(3 * GIB - PAGE, 3 * GIB) ||
-			      (f.vec == NO_FAULT && (f.value == ~0ull || (f.value == 0 && !under_twofold()))),
+			      (f.vec == NO_FAULT &&
+			       (f.value == ~0ull || (f.value == 0 && !under_twofold()))),
 		      "top of 3 GiB by 1 GiB: 0x%lx, %s", f.value, fault_text(&f));
 		/* And memory in the same GiB page as nothing: both as they should be. */
 		*space_entry(root, T_BASE + GIB, 2) = PTE_P | PTE_W | PTE_PS;

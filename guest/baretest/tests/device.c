@@ -7,7 +7,8 @@
 /* Ports where no machine that we run on has a device. */
 static void absent_ports(void)
 {
-	static const uint16_t ports[] = {0x1f8, 0x2a0, 0x330, 0x5a0, 0x6fc, 0x9a0, 0xa200, 0xd000, 0xfff0};
+	static const uint16_t ports[] = {0x1f8, 0x2a0,	0x330,	0x5a0, 0x6fc,
+					 0x9a0, 0xa200, 0xd000, 0xfff0};
 
 	for (unsigned int i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
 		CHECK(inb(ports[i]) == 0xff, "port 0x%x reads 0x%x", ports[i], inb(ports[i]));
@@ -16,7 +17,8 @@ static void absent_ports(void)
 		outb(ports[i], 0);
 		outw(ports[i], 0);
 		outl(ports[i], 0);
-		CHECK(inb(ports[i]) == 0xff, "port 0x%x reads 0x%x after writes", ports[i], inb(ports[i]));
+		CHECK(inb(ports[i]) == 0xff, "port 0x%x reads 0x%x after writes", ports[i],
+		      inb(ports[i]));
 	}
 }
 BARETEST(dev_ports, "device/absent-ports", absent_ports);
@@ -61,8 +63,8 @@ static uint64_t put_msr(uint64_t n, uint64_t v)
 	return 0;
 }
 
-/* TCG (7.2) reads unknown MSRs as 0 and ignores writes; anything but the machine's end will do there,
- * #GP it must be under our hypervisor. */
+/* TCG (7.2) reads unknown MSRs as 0 and ignores writes; anything but the machine's end will do
+ * there, #GP it must be under our hypervisor. */
 static void unknown_msrs(void)
 {
 	static const uint32_t msrs[] = {0x12345678, 0x4b564dff, 0xc0011fff, 0x1fff, 0xdeadbeef};
@@ -70,10 +72,10 @@ static void unknown_msrs(void)
 	for (unsigned int i = 0; i < 5; i++) {
 		struct fault f = attempt(get_msr, msrs[i], 0), g = attempt(put_msr, msrs[i], 1);
 
-		CHECK(f.vec == 13 || (f.vec == NO_FAULT && !under_twofold()), "read of 0x%x: %s", msrs[i],
-		      fault_text(&f));
-		CHECK(g.vec == 13 || (g.vec == NO_FAULT && !under_twofold()), "write of 0x%x: %s", msrs[i],
-		      fault_text(&g));
+		CHECK(f.vec == 13 || (f.vec == NO_FAULT && !under_twofold()), "read of 0x%x: %s",
+		      msrs[i], fault_text(&f));
+		CHECK(g.vec == 13 || (g.vec == NO_FAULT && !under_twofold()), "write of 0x%x: %s",
+		      msrs[i], fault_text(&g));
 	}
 }
 BARETEST(dev_msrs, "device/unknown-msrs", unknown_msrs);
@@ -82,17 +84,19 @@ BARETEST(dev_msrs, "device/unknown-msrs", unknown_msrs);
 static void known_msrs(void)
 {
 	static const uint32_t msrs[] = {0xc0000081, 0xc0000082, 0xc0000084, 0xc0000100,
-					0xc0000101, 0xc0000102, 0x174,      0x176};
+					0xc0000101, 0xc0000102, 0x174,	    0x176};
 
 	for (unsigned int i = 0; i < 8; i++) {
-		uint64_t was = rdmsr(msrs[i]), v = msrs[i] == 0xc0000084 || msrs[i] == 0x174 ? 0x200 : 0x123450000;
+		uint64_t was = rdmsr(msrs[i]),
+			 v = msrs[i] == 0xc0000084 || msrs[i] == 0x174 ? 0x200 : 0x123450000;
 		struct fault f = attempt(put_msr, msrs[i], v);
 
 		CHECK(f.vec == NO_FAULT, "MSR 0x%x: %s", msrs[i], fault_text(&f));
 		CHECK(rdmsr(msrs[i]) == v, "MSR 0x%x reads 0x%lx", msrs[i], rdmsr(msrs[i]));
 		wrmsr(msrs[i], was);
 	}
-	CHECK((rdmsr(MSR_EFER) & ~(1ull << 12)) == (HOME_EFER | 1 << 10), "EFER is 0x%lx", rdmsr(MSR_EFER));
+	CHECK((rdmsr(MSR_EFER) & ~(1ull << 12)) == (HOME_EFER | 1 << 10), "EFER is 0x%lx",
+	      rdmsr(MSR_EFER));
 	CHECK(rdmsr(MSR_PAT) == 0x0007040600070406, "PAT is 0x%lx", rdmsr(MSR_PAT));
 }
 BARETEST(dev_known_msrs, "device/known-msrs", known_msrs);
@@ -106,13 +110,16 @@ static void cpuid_sane(void)
 	CHECK(c1.d >> 4 & 1 && c1.d >> 5 & 1 && c1.d >> 6 & 1 && c1.d >> 9 & 1 && c1.d >> 13 & 1,
 	      "no TSC, MSR, PAE, APIC or PGE: 0x%x", c1.d);
 	CHECK(cpuid(0x80000001, 0).d >> 29 & 1, "no long mode");
-	CHECK(cpu_has.maxphyaddr >= 36 && cpu_has.maxphyaddr <= 52, "%u physical bits", cpu_has.maxphyaddr);
-	CHECK(c1.b >> 24 == (apic_id() & 0xff), "initial APIC id %u, APIC says %u", c1.b >> 24, apic_id());
+	CHECK(cpu_has.maxphyaddr >= 36 && cpu_has.maxphyaddr <= 52, "%u physical bits",
+	      cpu_has.maxphyaddr);
+	CHECK(c1.b >> 24 == (apic_id() & 0xff), "initial APIC id %u, APIC says %u", c1.b >> 24,
+	      apic_id());
 	if (under_twofold()) {
 		CHECK(!(cpuid(0x80000001, 0).c >> 2 & 1), "SVM is told");
 		CHECK(!(c1.c >> 5 & 1), "VMX is told");
 		CHECK(!(c1.c >> 3 & 1), "MONITOR is told");
-		CHECK(cpuid(0x40000000, 0).a >= 0x40000000, "highest leaf 0x%x", cpuid(0x40000000, 0).a);
+		CHECK(cpuid(0x40000000, 0).a >= 0x40000000, "highest leaf 0x%x",
+		      cpuid(0x40000000, 0).a);
 	}
 }
 BARETEST(dev_cpuid, "cpu/cpuid", cpuid_sane);
@@ -158,8 +165,8 @@ static void no_svm(void)
 	for (uint64_t how = 0; how < 8; how++) {
 		struct fault f = attempt(run_svm, how, 0);
 
-		CHECK(f.vec == 6 || (how >= 5 && f.vec == NO_FAULT) || (how == 5 && f.vec == 13), "kind %lu: %s", how,
-		      fault_text(&f));
+		CHECK(f.vec == 6 || (how >= 5 && f.vec == NO_FAULT) || (how == 5 && f.vec == 13),
+		      "kind %lu: %s", how, fault_text(&f));
 	}
 }
 BARETEST(dev_no_svm, "cpu/no-svm", no_svm);
@@ -213,8 +220,8 @@ static void exceptions(void)
 	static const struct {
 		uint8_t vec;
 		uint32_t err;
-	} want[] = {{0, 0}, {3, 0}, {6, 0}, {13, 0xfff8}, {13, SEL_CODE64 | 4}, {0, 0}, {13, 0}, {12, 0}, {14, 0},
-		    {6, 0}};
+	} want[] = {{0, 0}, {3, 0},  {6, 0},  {13, 0xfff8}, {13, SEL_CODE64 | 4},
+		    {0, 0}, {13, 0}, {12, 0}, {14, 0},	    {6, 0}};
 
 	for (unsigned int r = 0; r < rounds(5); r++)
 		for (uint64_t how = 0; how < 10; how++) {
@@ -225,7 +232,8 @@ static void exceptions(void)
 			f = attempt(raise, how, 0);
 			if (how == 7 && f.vec == 13) /* TCG (7.2) does not tell stack accesses */
 				f.vec = 12;
-			CHECK(f.vec == want[how].vec && f.err == want[how].err, "kind %lu: %s", how, fault_text(&f));
+			CHECK(f.vec == want[how].vec && f.err == want[how].err, "kind %lu: %s", how,
+			      fault_text(&f));
 			if (how == 8)
 				CHECK(f.cr2 == T_BASE + 0x123, "CR2 0x%lx", f.cr2);
 		}
@@ -273,7 +281,10 @@ static void single_step(void)
 {
 	debug_hits = 0;
 	vector_set(1, debug_trap);
-	__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; nop; nop; nop; nop; nop" : : : "memory", "cc");
+	__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; nop; nop; nop; nop; nop"
+			 :
+			 :
+			 : "memory", "cc");
 	vector_set(1, NULL);
 	CHECK(debug_hits == 3, "%u single steps", debug_hits);
 }
@@ -331,10 +342,12 @@ static void timer(void)
 		apic_write(APIC_TIMER_INIT, 1000000);
 		CHECK(apic_read(APIC_TIMER_NOW) <= 1000000, "count %u", apic_read(APIC_TIMER_NOW));
 		CHECK(wait_for(&ticks, 1, 3000, halt), "one shot (halt %u) did not arrive", halt);
-		CHECK(apic_read(APIC_TIMER_NOW) == 0, "count %u after the shot", apic_read(APIC_TIMER_NOW));
+		CHECK(apic_read(APIC_TIMER_NOW) == 0, "count %u after the shot",
+		      apic_read(APIC_TIMER_NOW));
 		apic_write(APIC_LVT_TIMER, VEC_TIMER | 1 << 17);
 		apic_write(APIC_TIMER_INIT, 500000);
-		CHECK(wait_for(&ticks, 6, 3000, halt), "periodic (halt %u): %u ticks", halt, ticks - 1);
+		CHECK(wait_for(&ticks, 6, 3000, halt), "periodic (halt %u): %u ticks", halt,
+		      ticks - 1);
 		apic_write(APIC_LVT_TIMER, VEC_TIMER | 1 << 16);
 		apic_write(APIC_TIMER_INIT, 0);
 	}
@@ -412,7 +425,8 @@ static void priority(void)
 }
 BARETEST(dev_priority, "apic/priority", priority);
 
-/* STI; HLT with an interrupt already pending does not sleep for ever, and the shadow of STI holds. */
+/* STI; HLT with an interrupt already pending does not sleep for ever, and the shadow of STI holds.
+ */
 static void sti_shadow(void)
 {
 	vector_set(VEC_SELF, self_hit);

@@ -28,8 +28,8 @@ static void by_cr3(void)
 	space_enter(root);
 	for (unsigned int r = 0; r < rounds(40); r++) {
 		for (unsigned int i = 0; i < N; i++)
-			CHECK(peek(T_BASE + i * PAGE) == (i + r) % N, "round %u page %u reads %lu", r, i,
-			      peek(T_BASE + i * PAGE));
+			CHECK(peek(T_BASE + i * PAGE) == (i + r) % N, "round %u page %u reads %lu",
+			      r, i, peek(T_BASE + i * PAGE));
 		for (unsigned int i = 0; i < N; i++)
 			*space_entry(root, T_BASE + i * PAGE, 0) = p[(i + r + 1) % N] | PTE_P;
 		flush();
@@ -129,17 +129,18 @@ static void raise_without(void)
 		*space_entry(root, T_BASE, 0) = p | more;
 		*e = ((*e & PTE_ADDR) | more) ^ b;
 		invlpg(T_BASE);
-		f = i % 3 == 0 ? try_write(T_BASE + 64, 1) :
-		    i % 3 == 1 ? try_user(USER_READ, T_BASE, 0) :
-				 try_fetch(T_BASE);
+		f = i % 3 == 0	 ? try_write(T_BASE + 64, 1)
+		    : i % 3 == 1 ? try_user(USER_READ, T_BASE, 0)
+				 : try_fetch(T_BASE);
 		CHECK(f.vec == 14, "refused access %u at level %u: %s", i % 3, l, fault_text(&f));
 		*e ^= b;
 		c->retries = 1;
-		f = i % 3 == 0 ? try_write(T_BASE + 64, 1) :
-		    i % 3 == 1 ? try_user(USER_READ, T_BASE, 0) :
-				 try_fetch(T_BASE);
+		f = i % 3 == 0	 ? try_write(T_BASE + 64, 1)
+		    : i % 3 == 1 ? try_user(USER_READ, T_BASE, 0)
+				 : try_fetch(T_BASE);
 		c->retries = 0;
-		CHECK(f.vec == NO_FAULT, "raised right %u at level %u: %s", i % 3, l, fault_text(&f));
+		CHECK(f.vec == NO_FAULT, "raised right %u at level %u: %s", i % 3, l,
+		      fault_text(&f));
 	}
 	space_leave();
 }
@@ -167,7 +168,8 @@ static void lower(void)
 		*e = was & ~PTE_W;
 		invlpg(T_BASE);
 		f = try_user(USER_OR, T_BASE + 8, 0);
-		CHECK(is_pf(&f, PF_P | PF_W | PF_U, T_BASE + 8), "no W at %u: %s", i & 3, fault_text(&f));
+		CHECK(is_pf(&f, PF_P | PF_W | PF_U, T_BASE + 8), "no W at %u: %s", i & 3,
+		      fault_text(&f));
 		*e = was & ~PTE_U;
 		invlpg(T_BASE);
 		f = try_user(USER_READ, T_BASE + 8, 0);
@@ -182,7 +184,8 @@ static void lower(void)
 }
 BARETEST(flush_lower, "flush/lower", lower);
 
-/* A and D, cleared and flushed, are set again by the next access, at every level; reads set no D. */
+/* A and D, cleared and flushed, are set again by the next access, at every level; reads set no D.
+ */
 static void accessed_dirty(void)
 {
 	uint64_t root = space_new(), p = page_tagged(4);
@@ -226,12 +229,13 @@ static void dirty_late(void)
 	for (unsigned int i = 0; i < N; i++)
 		(void)peek(T_BASE + i * PAGE);
 	for (unsigned int i = 0; i < N; i++)
-		CHECK(!(*space_entry(root, T_BASE + i * PAGE, 0) & PTE_D), "page %u: D after a read", i);
+		CHECK(!(*space_entry(root, T_BASE + i * PAGE, 0) & PTE_D),
+		      "page %u: D after a read", i);
 	for (unsigned int i = 0; i < N; i += 2)
 		poke(T_BASE + i * PAGE, 1);
 	for (unsigned int i = 0; i < N; i++)
-		CHECK(!!(*space_entry(root, T_BASE + i * PAGE, 0) & PTE_D) == !(i & 1), "page %u: PTE 0x%lx", i,
-		      *space_entry(root, T_BASE + i * PAGE, 0));
+		CHECK(!!(*space_entry(root, T_BASE + i * PAGE, 0) & PTE_D) == !(i & 1),
+		      "page %u: PTE 0x%lx", i, *space_entry(root, T_BASE + i * PAGE, 0));
 	space_leave();
 }
 BARETEST(flush_dirty_late, "flush/dirty-late", dirty_late);

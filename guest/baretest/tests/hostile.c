@@ -9,7 +9,8 @@ static uint64_t own_sum(void)
 {
 	uint64_t sum = 0;
 
-	for (const uint64_t *p = (const uint64_t *)image_start; (const char *)(p + 1) <= text_end; p++)
+	for (const uint64_t *p = (const uint64_t *)image_start; (const char *)(p + 1) <= text_end;
+	     p++)
 		sum = sum * 31 + *p;
 	return sum;
 }
@@ -23,7 +24,8 @@ static void self(void)
 		uint64_t root = space_new(), table, va = 0, window;
 		unsigned int i = 40;
 
-		/* The address that goes through entry i of that table for every level from there down. */
+		/* The address that goes through entry i of that table for every level from there
+		 * down. */
 		space_map(root, T_BASE, a, PTE_P | PTE_W);
 		for (unsigned int l = 3; l > level; l--)
 			va |= (uint64_t)entry_index(T_BASE, l) << (12 + 9 * l);
@@ -36,13 +38,15 @@ static void self(void)
 		for (unsigned int r = 0; r < rounds(20); r++) {
 			uint64_t index = level ? 50 : entry_index(T_BASE, 0);
 
-			CHECK((peek(window + i * 8) & PTE_ADDR) == table, "level %u: own entry reads 0x%lx", level,
-			      peek(window + i * 8));
+			CHECK((peek(window + i * 8) & PTE_ADDR) == table,
+			      "level %u: own entry reads 0x%lx", level, peek(window + i * 8));
 			poke(window + index * 8, (r & 1 ? b : a) | PTE_P | PTE_W);
-			CHECK((at(table)[index] & PTE_ADDR) == (r & 1 ? b : a), "level %u: write lost", level);
+			CHECK((at(table)[index] & PTE_ADDR) == (r & 1 ? b : a),
+			      "level %u: write lost", level);
 			flush();
 			if (level == 0)
-				CHECK(peek(T_BASE) == (r & 1) + 1, "mapped through itself: %lu", peek(T_BASE));
+				CHECK(peek(T_BASE) == (r & 1) + 1, "mapped through itself: %lu",
+				      peek(T_BASE));
 			else
 				CHECK(peek(window - i * PAGE + index * PAGE) == (r & 1) + 1,
 				      "level %u: table used as leaf table: %lu", level,
@@ -60,8 +64,9 @@ BARETEST(hostile_self, "hostile/self", self);
 
 /* Where there is no memory, or a device, on the machines that we run on. */
 static const uint64_t nowhere[] = {
-	0xd0000000, 0xe0001000, 0xfec00000, 0xfee00000, 0xfffff000, 0xa0000, 0xf8000000,
-	0x3000000000, 0x7ffffff000, 0xfffffff000, 0x7fffffffff000, 0xfffffffff000, 0xffffffffff000,
+	0xd0000000,	 0xe0001000,	 0xfec00000,	  0xfee00000,	0xfffff000,
+	0xa0000,	 0xf8000000,	 0x3000000000,	  0x7ffffff000, 0xfffffff000,
+	0x7fffffffff000, 0xfffffffff000, 0xffffffffff000,
 };
 #define NOWHERES (sizeof(nowhere) / sizeof(nowhere[0]))
 
@@ -91,15 +96,17 @@ static void tables_nowhere(void)
 				CHECK(is_pf(&f, PF_P | PF_RSVD | (i == 2 && level ? PF_W : 0), va),
 				      "level %u 0x%lx: %s", level, where, fault_text(&f));
 			else if (level)
-				CHECK(f.vec == NO_FAULT || (f.vec == 14 && f.cr2 == va), "level %u 0x%lx: %s", level,
-				      where, fault_text(&f));
+				CHECK(f.vec == NO_FAULT || (f.vec == 14 && f.cr2 == va),
+				      "level %u 0x%lx: %s", level, where, fault_text(&f));
 			else if (where >= 1ull << 32 || where == 0xd0000000)
-				CHECK(f.vec == NO_FAULT && (f.value == ~0ull || (f.value == 0 && !under_twofold())),
+				CHECK(f.vec == NO_FAULT && (f.value == ~0ull ||
+							    (f.value == 0 && !under_twofold())),
 				      "page at 0x%lx: 0x%lx, %s", where, f.value, fault_text(&f));
 		}
 		*e = was;
 		flush();
-		CHECK(peek(T_BASE) == 6, "level %u 0x%lx: our page reads %lu", level, where, peek(T_BASE));
+		CHECK(peek(T_BASE) == 6, "level %u 0x%lx: our page reads %lu", level, where,
+		      peek(T_BASE));
 		space_leave();
 		pool_reset();
 	}
@@ -117,7 +124,10 @@ static uint64_t odd_access(uint64_t va, uint64_t how)
 		__asm__ volatile("lock addq $1, (%0)" : : "r"(va) : "memory");
 		break;
 	case 1:
-		__asm__ volatile("lock cmpxchgq %%rcx, (%0)" : : "r"(va), "a"(0), "c"(1) : "memory");
+		__asm__ volatile("lock cmpxchgq %%rcx, (%0)"
+				 :
+				 : "r"(va), "a"(0), "c"(1)
+				 : "memory");
 		break;
 	case 2:
 		__asm__ volatile("xchgq %1, (%0)" : : "r"(va), "r"(v) : "memory");
@@ -126,7 +136,10 @@ static uint64_t odd_access(uint64_t va, uint64_t how)
 		__asm__ volatile("rep stosb" : "+D"(va), "+c"(n) : "a"(1) : "memory");
 		break;
 	case 4:
-		__asm__ volatile("rep movsq" : "+S"(from), "+c"(n) : "D"(user_code_page + 2048) : "memory");
+		__asm__ volatile("rep movsq"
+				 : "+S"(from), "+c"(n)
+				 : "D"(user_code_page + 2048)
+				 : "memory");
 		break;
 	case 5:
 		__asm__ volatile("lock btsl $3, (%0)" : : "r"(va) : "memory", "cc");
@@ -138,13 +151,19 @@ static uint64_t odd_access(uint64_t va, uint64_t how)
 		__asm__ volatile("push (%0); pop %%rcx" : : "r"(va) : "memory", "rcx");
 		break;
 	case 8:
-		__asm__ volatile("mov 4093(%0), %%rcx" : : "r"(va) : "memory", "rcx"); /* straddles */
+		__asm__ volatile("mov 4093(%0), %%rcx"
+				 :
+				 : "r"(va)
+				 : "memory", "rcx"); /* straddles */
 		break;
 	case 9:
 		__asm__ volatile("lgdt (%0)" : : "r"(va) : "memory");
 		break;
 	case 10:
-		__asm__ volatile("movzwl 2(%0), %%ecx; movsbq 5(%0), %%rcx" : : "r"(va) : "memory", "rcx");
+		__asm__ volatile("movzwl 2(%0), %%ecx; movsbq 5(%0), %%rcx"
+				 :
+				 : "r"(va)
+				 : "memory", "rcx");
 		break;
 	case 11:
 		__asm__ volatile("incl (%0); notl 4(%0); shll 8(%0)" : : "r"(va) : "memory", "cc");
@@ -170,8 +189,8 @@ static void odd_instructions(void)
 
 		f = attempt(odd_access, T_BASE + 256, how);
 		cpu_setup(this_cpu(), 0); /* the LGDT among them */
-		CHECK(f.vec == NO_FAULT || f.vec == 14 || f.vec == 13 || f.vec == 6, "kind %lu: %s", how,
-		      fault_text(&f));
+		CHECK(f.vec == NO_FAULT || f.vec == 14 || f.vec == 13 || f.vec == 6, "kind %lu: %s",
+		      how, fault_text(&f));
 	}
 	space_leave();
 	CHECK(own_sum() == before, "our own code changed");
@@ -204,8 +223,8 @@ static void stack_nowhere(void)
 }
 BARETEST_ASKED(hostile_zstack, "hostile/stack-nowhere", stack_nowhere);
 
-/* Control registers refuse what they must. Not asked for, as TCG (7.2) allows them and then runs on in
- * no mode that there is: CR0.PG without PE, NW without CD, CR4 without PAE in long mode. */
+/* Control registers refuse what they must. Not asked for, as TCG (7.2) allows them and then runs on
+ * in no mode that there is: CR0.PG without PE, NW without CD, CR4 without PAE in long mode. */
 static uint64_t set_cr3(uint64_t v, uint64_t b)
 {
 	(void)b;
@@ -226,8 +245,8 @@ static uint64_t set_msr(uint64_t n, uint64_t v)
 	return 0;
 }
 
-/* TCG (7.2) takes bits of CR3 beyond MAXPHYADDR and reserved ones of CR4 for a failed VMRUN, whether
- * there is a hypervisor or not: natively it hangs. A hypervisor has to make #GP of that. */
+/* TCG (7.2) takes bits of CR3 beyond MAXPHYADDR and reserved ones of CR4 for a failed VMRUN,
+ * whether there is a hypervisor or not: natively it hangs. A hypervisor has to make #GP of that. */
 static void control_registers(void)
 {
 	struct fault f;
@@ -257,8 +276,8 @@ BARETEST(hostile_cr, "hostile/control-registers", control_registers);
 /* ---- junk ---- */
 
 #define JUNK_PAGES 16
-#define JUNK_WORDS 8 /* entries in use in each */
-#define JUNK_SLOT 32 /* the root's first random entry */
+#define JUNK_WORDS 8  /* entries in use in each */
+#define JUNK_SLOT  32 /* the root's first random entry */
 
 /* PS in the root's entries is reserved; so is G by AMD's manual, but not on QEMU nor on Intel. */
 #define ROOT_BITS (~(PTE_PS | PTE_G))
@@ -310,7 +329,8 @@ static void junk_access(struct junk *j)
 	struct verdict want = oracle_walk(j->root, va, &s, &k, &pa, e, &leaf);
 	struct fault f;
 
-	/* A user's write is one byte: let it hit A, D, G and PWT alone, by not changing it at all. */
+	/* A user's write is one byte: let it hit A, D, G and PWT alone, by not changing it at all.
+	 */
 	if (k.user) {
 		k.what = write ? USER_OR : USER_READ;
 		f = try_user(k.what, va, 0);
@@ -319,14 +339,16 @@ static void junk_access(struct junk *j)
 	}
 	if (want.fault) {
 		/* TCG may do a locked OR as a read first. */
-		CHECK(is_pf(&f, want.err, va) || (k.what == USER_OR && is_pf(&f, want.err & ~PF_W, va)),
-		      "0x%lx, stops at level %u: want error 0x%x: %s", va, leaf, want.err, fault_text(&f));
+		CHECK(is_pf(&f, want.err, va) ||
+			      (k.what == USER_OR && is_pf(&f, want.err & ~PF_W, va)),
+		      "0x%lx, stops at level %u: want error 0x%x: %s", va, leaf, want.err,
+		      fault_text(&f));
 		return;
 	}
 	CHECK(f.vec == NO_FAULT, "0x%lx to 0x%lx: %s", va, pa, fault_text(&f));
 	if (!k.user)
-		CHECK(*at(pa) == (write ? value : f.value), "0x%lx to 0x%lx: 0x%lx there, %s 0x%lx", va, pa,
-		      *at(pa), write ? "wrote" : "read", write ? value : f.value);
+		CHECK(*at(pa) == (write ? value : f.value), "0x%lx to 0x%lx: 0x%lx there, %s 0x%lx",
+		      va, pa, *at(pa), write ? "wrote" : "read", write ? value : f.value);
 	for (unsigned int l = leaf; l < 4; l++)
 		/* An entry that this access itself wrote holds what was written. */
 		if ((uint64_t)e[l] != pa || !write)
@@ -353,10 +375,11 @@ static void junk_tables(void)
 		unsigned int edit = rng_below(&j.rng, 4);
 
 		if (edit == 0)
-			at(j.arena + rng_below(&j.rng, JUNK_PAGES) * PAGE)[rng_below(&j.rng, JUNK_WORDS)] =
-				junk_entry(&j);
+			at(j.arena + rng_below(&j.rng, JUNK_PAGES) *
+					     PAGE)[rng_below(&j.rng, JUNK_WORDS)] = junk_entry(&j);
 		if (edit == 1)
-			at(j.root)[JUNK_SLOT + rng_below(&j.rng, JUNK_WORDS)] = junk_entry(&j) & ROOT_BITS;
+			at(j.root)[JUNK_SLOT + rng_below(&j.rng, JUNK_WORDS)] =
+				junk_entry(&j) & ROOT_BITS;
 		flush_all();
 		junk_access(&j);
 	}
@@ -380,10 +403,11 @@ static void junk_stale(void)
 		uint64_t va = junk_va(&j);
 
 		if (dice < 10)
-			at(j.arena + rng_below(&j.rng, JUNK_PAGES) * PAGE)[rng_below(&j.rng, JUNK_WORDS)] =
-				junk_entry(&j);
+			at(j.arena + rng_below(&j.rng, JUNK_PAGES) *
+					     PAGE)[rng_below(&j.rng, JUNK_WORDS)] = junk_entry(&j);
 		else if (dice < 11)
-			at(j.root)[JUNK_SLOT + rng_below(&j.rng, JUNK_WORDS)] = junk_entry(&j) & ROOT_BITS;
+			at(j.root)[JUNK_SLOT + rng_below(&j.rng, JUNK_WORDS)] =
+				junk_entry(&j) & ROOT_BITS;
 		else if (dice < 12)
 			flush();
 		else if (dice < 13)
@@ -397,7 +421,8 @@ static void junk_stale(void)
 	}
 	space_leave();
 	for (unsigned int i = 0; i < 512; i++)
-		CHECK(at(guard)[i] == 0x600d, "a page outside was written: word %u is 0x%lx", i, at(guard)[i]);
+		CHECK(at(guard)[i] == 0x600d, "a page outside was written: word %u is 0x%lx", i,
+		      at(guard)[i]);
 	CHECK(own_sum() == before, "our own code changed");
 }
 BARETEST(hostile_stale, "hostile/junk-stale", junk_stale);

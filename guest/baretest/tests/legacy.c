@@ -3,10 +3,10 @@
 #include "paging.h"
 #include "script.h"
 
-#define CR0_PLAIN 0x11u       /* ET PE */
+#define CR0_PLAIN 0x11u	      /* ET PE */
 #define CR0_PAGED 0x80010011u /* PG WP ET PE */
 
-#define HOME_AFTER (uint64_t)home_pml4, HOME_CR4
+#define HOME_AFTER (uint64_t) home_pml4, HOME_CR4
 
 static bool no_fault(const struct step *s)
 {
@@ -18,7 +18,7 @@ static bool faulted(const struct step *s, uint32_t err)
 	return s->vec == 14 && s->err == err && s->cr2 == s->va;
 }
 
-#define STEP_TEXT "step %u: vector %u error 0x%x cr2 0x%x got 0x%x"
+#define STEP_TEXT	 "step %u: vector %u error 0x%x cr2 0x%x got 0x%x"
 #define STEP_ARGS(st, i) (i), (st)[i].vec, (st)[i].err, (st)[i].cr2, (st)[i].got
 
 static void paging_off(void)
@@ -50,7 +50,8 @@ static void edit_while_off(void)
 	pte = (uint64_t)space_entry(root, T_BASE, 0);
 	space_enter(root);
 	for (unsigned int r = 0; r < rounds(30); r++) {
-		struct step st[] = {{.what = STEP_WRITE, .va = (uint32_t)pte,
+		struct step st[] = {{.what = STEP_WRITE,
+				     .va = (uint32_t)pte,
 				     .value = (uint32_t)(r & 1 ? a : b) | 1},
 				    {.what = STEP_END}};
 		struct script s = {.cr0 = CR0_PLAIN, .steps = st};
@@ -65,8 +66,8 @@ BARETEST(legacy_edit, "legacy/edit-while-off", edit_while_off);
 /* With paging off CR3 may hold anything, memory or not. */
 static void wild_cr3(void)
 {
-	static const uint32_t wild[] = {0xfffff000, 0xd0000000, 0xfee00000, 0xfec00000, 0xa0000,
-					0xe0000000, 0xbffff000, 0};
+	static const uint32_t wild[] = {0xfffff000, 0xd0000000, 0xfee00000, 0xfec00000,
+					0xa0000,    0xe0000000, 0xbffff000, 0};
 
 	for (unsigned int r = 0; r < rounds(8) + 7; r++) {
 		struct step st[] = {{.what = STEP_CR3, .value = wild[r % 8]},
@@ -100,19 +101,25 @@ static void paging_32(void)
 	pd[258] = four | 0x81;
 	{
 		struct step st[] = {
-			{.what = STEP_READ, .va = 0x40000000},                  /* 0 */
+			{.what = STEP_READ, .va = 0x40000000}, /* 0 */
 			{.what = STEP_READ, .va = 0x40001000},
-			{.what = STEP_WRITE, .va = 0x40000008, .value = 7},     /* 2 */
+			{.what = STEP_WRITE, .va = 0x40000008, .value = 7}, /* 2 */
 			{.what = STEP_WRITE, .va = 0x40001008, .value = 7},
-			{.what = STEP_READ, .va = 0x40002000},                  /* 4 */
+			{.what = STEP_READ, .va = 0x40002000}, /* 4 */
 			{.what = STEP_READ, .va = 0x40400000 + in},
-			{.what = STEP_WRITE, .va = 0x40400010 + in, .value = 9},/* 6 */
+			{.what = STEP_WRITE, .va = 0x40400010 + in, .value = 9}, /* 6 */
 			{.what = STEP_WRITE, .va = 0x40800010 + in, .value = 9},
-			{.what = STEP_READ, .va = 0x50000000},                  /* 8 */
-			{.what = STEP_WRITE, .va = (uint32_t)(uint64_t)&pt[2], .value = (uint32_t)b | 3},
-			{.what = STEP_WRITE, .va = 0x40002018, .value = 5},     /* 10: no flush needed */
-			{.what = STEP_WRITE, .va = (uint32_t)(uint64_t)&pt[0], .value = (uint32_t)b | 3},
-			{.what = STEP_INVLPG, .va = 0x40000000},                /* 12 */
+			{.what = STEP_READ, .va = 0x50000000}, /* 8 */
+			{.what = STEP_WRITE,
+			 .va = (uint32_t)(uint64_t)&pt[2],
+			 .value = (uint32_t)b | 3},
+			{.what = STEP_WRITE,
+			 .va = 0x40002018,
+			 .value = 5}, /* 10: no flush needed */
+			{.what = STEP_WRITE,
+			 .va = (uint32_t)(uint64_t)&pt[0],
+			 .value = (uint32_t)b | 3},
+			{.what = STEP_INVLPG, .va = 0x40000000}, /* 12 */
 			{.what = STEP_READ, .va = 0x40000000},
 			{.what = STEP_CR0, .value = CR0_PAGED & ~(uint32_t)CR0_WP}, /* 14 */
 			{.what = STEP_WRITE, .va = 0x40001020, .value = 6},
@@ -134,8 +141,10 @@ static void paging_32(void)
 		CHECK(no_fault(&st[13]) && st[13].got == 0x22, STEP_TEXT, STEP_ARGS(st, 13));
 		CHECK(no_fault(&st[15]), STEP_TEXT, STEP_ARGS(st, 15));
 	}
-	CHECK((uint32_t)at(a)[1] == 7 && (uint32_t)at(a)[2] == 9, "writes: 0x%lx 0x%lx", at(a)[1], at(a)[2]);
-	CHECK((uint32_t)at(b)[3] == 5 && (uint32_t)at(b)[4] == 6, "writes: 0x%lx 0x%lx", at(b)[3], at(b)[4]);
+	CHECK((uint32_t)at(a)[1] == 7 && (uint32_t)at(a)[2] == 9, "writes: 0x%lx 0x%lx", at(a)[1],
+	      at(a)[2]);
+	CHECK((uint32_t)at(b)[3] == 5 && (uint32_t)at(b)[4] == 6, "writes: 0x%lx 0x%lx", at(b)[3],
+	      at(b)[4]);
 	CHECK((pt[1] & 0x60) == 0x60 && (pd[257] & 0x60) == 0x60 && (pd[258] & 0x60) == 0,
 	      "A and D: PTE 0x%x PDE 0x%x 0x%x", pt[1], pd[257], pd[258]);
 }
@@ -161,19 +170,19 @@ static void paging_pae(void)
 	at(pt)[4] = b | 3 | 1ull << 51;
 	{
 		struct step st[] = {
-			{.what = STEP_READ, .va = 0x40000000},                   /* 0 */
+			{.what = STEP_READ, .va = 0x40000000}, /* 0 */
 			{.what = STEP_WRITE, .va = 0x40001000, .value = 7},
-			{.what = STEP_READ, .va = 0x40002000},                   /* 2 */
+			{.what = STEP_READ, .va = 0x40002000}, /* 2 */
 			{.what = STEP_FETCH, .va = 0x40000100},
-			{.what = STEP_FETCH, .va = 0x40003100},                  /* 4 */
+			{.what = STEP_FETCH, .va = 0x40003100}, /* 4 */
 			{.what = STEP_READ, .va = 0x40200000 + in},
 			{.what = STEP_WRITE, .va = 0x40200008 + in, .value = 9}, /* 6 */
 			{.what = STEP_READ, .va = 0x80000000},
 			{.what = STEP_WRITE, .va = (uint32_t)pt, .value = (uint32_t)b | 1}, /* 8 */
 			{.what = STEP_CR3, .value = (uint32_t)pdpt + 32},
-			{.what = STEP_READ, .va = 0x40000000},                   /* 10 */
+			{.what = STEP_READ, .va = 0x40000000}, /* 10 */
 			{.what = STEP_WRITE, .va = (uint32_t)pdpt + 40, .value = 0},
-			{.what = STEP_CR3, .value = (uint32_t)pdpt + 32},        /* 12 */
+			{.what = STEP_CR3, .value = (uint32_t)pdpt + 32}, /* 12 */
 			{.what = STEP_READ, .va = 0x40000000},
 			{.what = STEP_END},
 		};
@@ -192,8 +201,8 @@ static void paging_pae(void)
 		CHECK(faulted(&st[13], 0), STEP_TEXT, STEP_ARGS(st, 13));
 	}
 	CHECK((uint32_t)at(a)[1] == 9, "write through 2 MiB: 0x%lx", at(a)[1]);
-	CHECK((at(pd1)[1] & 0x60) == 0x60 && (at(pt)[1] & 0x60) == 0, "A and D: 0x%lx 0x%lx", at(pd1)[1],
-	      at(pt)[1]);
+	CHECK((at(pd1)[1] & 0x60) == 0x60 && (at(pt)[1] & 0x60) == 0, "A and D: 0x%lx 0x%lx",
+	      at(pd1)[1], at(pt)[1]);
 }
 BARETEST(legacy_pae, "legacy/pae", paging_pae);
 

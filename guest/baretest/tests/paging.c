@@ -5,8 +5,8 @@
 static void pages_4k(void)
 {
 	uint64_t root = space_new();
-	uint64_t vas[] = {T_BASE, T_BASE + PAGE, T_BASE + MIB2 - PAGE, T_BASE + 5 * GIB,
-			  T_HIGH, T_HIGH + 511 * GIB, 0x7ffffffff000, 0xfffffffffffff000};
+	uint64_t vas[] = {T_BASE, T_BASE + PAGE,      T_BASE + MIB2 - PAGE, T_BASE + 5 * GIB,
+			  T_HIGH, T_HIGH + 511 * GIB, 0x7ffffffff000,	    0xfffffffffffff000};
 
 	for (unsigned int i = 0; i < 8; i++)
 		space_map(root, vas[i], page_tagged(100 + i), PTE_P | PTE_W);
@@ -45,8 +45,10 @@ static void pages_2m(void)
 	space_leave();
 	for (uint64_t o = 0; o < MIB2; o += 37 * PAGE)
 		CHECK(at(block + o)[1] == ~o, "write at offset 0x%lx lost", o);
-	CHECK((*space_entry(root, T_HIGH, 1) & (PTE_A | PTE_D)) == (PTE_A | PTE_D), "no A, D in PDE");
-	CHECK((*space_entry(root, T_BASE + 3 * MIB2, 1) & (PTE_A | PTE_D)) == PTE_A, "D after reads");
+	CHECK((*space_entry(root, T_HIGH, 1) & (PTE_A | PTE_D)) == (PTE_A | PTE_D),
+	      "no A, D in PDE");
+	CHECK((*space_entry(root, T_BASE + 3 * MIB2, 1) & (PTE_A | PTE_D)) == PTE_A,
+	      "D after reads");
 }
 BARETEST(paging_2m, "paging/2m", pages_2m);
 
@@ -68,8 +70,8 @@ static void pages_1g(void)
 		CHECK(peek(T_BASE + a) == peek(a), "differs at 0x%lx", a);
 	space_leave();
 	CHECK(at(p)[2] == 78, "write lost");
-	CHECK(*space_entry(root, T_BASE, 2) == (PTE_P | PTE_W | PTE_PS | PTE_A | PTE_D), "PDPTE 0x%lx",
-	      *space_entry(root, T_BASE, 2));
+	CHECK(*space_entry(root, T_BASE, 2) == (PTE_P | PTE_W | PTE_PS | PTE_A | PTE_D),
+	      "PDPTE 0x%lx", *space_entry(root, T_BASE, 2));
 	CHECK(*space_entry(root, T_BASE + 511 * GIB, 2) == (PTE_P | PTE_PS | PTE_A), "PDPTE 0x%lx",
 	      *space_entry(root, T_BASE + 511 * GIB, 2));
 }
@@ -78,8 +80,9 @@ BARETEST(paging_1g, "paging/1g", pages_1g);
 /* Bits that software may use, and cache attributes, change nothing in what is mapped. */
 static void ignored_bits(void)
 {
-	static const uint64_t free_bits[] = {1ull << 9, 1ull << 10, 1ull << 11, 1ull << 52,
-					     0x7full << 52, PTE_PWT, PTE_PCD, PTE_PWT | PTE_PCD};
+	static const uint64_t free_bits[] = {1ull << 9,	 1ull << 10,	   1ull << 11,
+					     1ull << 52, 0x7full << 52,	   PTE_PWT,
+					     PTE_PCD,	 PTE_PWT | PTE_PCD};
 	uint64_t root = space_new(), p = page_tagged(5);
 
 	space_map(root, T_BASE, p, PTE_P | PTE_W | PTE_PAT);
@@ -134,7 +137,8 @@ static void straddle(void)
 	space_map(root, T_BASE + PAGE, b, PTE_P | PTE_W);
 	space_enter(root);
 	for (unsigned int n = 1; n < 8; n++) {
-		uint64_t want = 0x2222222222222222ull << (8 * n) | 0x1111111111111111ull >> (64 - 8 * n);
+		uint64_t want =
+			0x2222222222222222ull << (8 * n) | 0x1111111111111111ull >> (64 - 8 * n);
 
 		CHECK(peek(T_BASE + PAGE - n) == want, "straddling read at -%u: 0x%lx", n,
 		      peek(T_BASE + PAGE - n));
@@ -174,7 +178,8 @@ static void many(void)
 		space_map(root, T_BASE + i * PAGE, pa[i] = page_tagged(i), PTE_P | PTE_W);
 	space_enter(root);
 	for (unsigned int i = 0; i < n; i++)
-		CHECK(peek(T_BASE + i * PAGE + 8) == i, "page %u reads %lu", i, peek(T_BASE + i * PAGE + 8));
+		CHECK(peek(T_BASE + i * PAGE + 8) == i, "page %u reads %lu", i,
+		      peek(T_BASE + i * PAGE + 8));
 	for (unsigned int i = 0; i < n; i++)
 		*space_entry(root, T_BASE + i * PAGE, 0) = pa[n - 1 - i] | PTE_P;
 	flush();

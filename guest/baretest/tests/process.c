@@ -3,7 +3,7 @@
 #include "paging.h"
 
 #define PTE_COW (1ull << 9)
-#define AREA 32 /* pages of a process */
+#define AREA	32 /* pages of a process */
 
 static uint64_t running; /* the root that is loaded */
 static unsigned int cow_faults;
@@ -13,7 +13,8 @@ static bool cow_hook(struct trap_frame *f, uint64_t cr2)
 	pte_t *e;
 	uint64_t copy, old;
 
-	if ((f->err & (PF_P | PF_W)) != (PF_P | PF_W) || cr2 < T_BASE || cr2 >= T_BASE + AREA * PAGE)
+	if ((f->err & (PF_P | PF_W)) != (PF_P | PF_W) || cr2 < T_BASE ||
+	    cr2 >= T_BASE + AREA * PAGE)
 		return false;
 	e = space_entry(running, cr2, 0);
 	old = *e;
@@ -62,12 +63,12 @@ static void cow(void)
 		for (unsigned int i = 0; i < AREA; i += 3)
 			poke(T_BASE + i * PAGE + 8, 300 + i);
 		for (unsigned int i = 0; i < AREA; i++)
-			CHECK(peek(T_BASE + i * PAGE + 8) == (i % 3 ? 100 : 300) + i, "child's page %u: %lu", i,
-			      peek(T_BASE + i * PAGE + 8));
+			CHECK(peek(T_BASE + i * PAGE + 8) == (i % 3 ? 100 : 300) + i,
+			      "child's page %u: %lu", i, peek(T_BASE + i * PAGE + 8));
 		switch_to(parent);
 		for (unsigned int i = 0; i < AREA; i++)
-			CHECK(peek(T_BASE + i * PAGE + 8) == (i % 2 ? 100 : 200) + i, "parent's page %u: %lu", i,
-			      peek(T_BASE + i * PAGE + 8));
+			CHECK(peek(T_BASE + i * PAGE + 8) == (i % 2 ? 100 : 200) + i,
+			      "parent's page %u: %lu", i, peek(T_BASE + i * PAGE + 8));
 		pf_hook = NULL;
 		CHECK(cow_faults == (AREA + 1) / 2 + (AREA + 2) / 3, "%u faults", cow_faults);
 		space_leave();
@@ -94,7 +95,8 @@ static struct process process_new(uint64_t kernel, unsigned int tag, unsigned in
 
 	kernel_half(p.root, kernel);
 	for (unsigned int i = 0; i < pages; i++)
-		space_map(p.root, T_BASE + i * 5 * PAGE, page_tagged(tag + i), PTE_P | PTE_W | PTE_U);
+		space_map(p.root, T_BASE + i * 5 * PAGE, page_tagged(tag + i),
+			  PTE_P | PTE_W | PTE_U);
 	return p;
 }
 
@@ -124,11 +126,11 @@ static void forks(void)
 		*now = process_new(kernel, n * 100, PAGES_EACH);
 		space_enter(now->root);
 		for (unsigned int i = 0; i < PAGES_EACH; i += 2)
-			CHECK(peek(T_BASE + i * 5 * PAGE) == now->tag + i, "process %u page %u reads %lu", n, i,
-			      peek(T_BASE + i * 5 * PAGE));
+			CHECK(peek(T_BASE + i * 5 * PAGE) == now->tag + i,
+			      "process %u page %u reads %lu", n, i, peek(T_BASE + i * 5 * PAGE));
 		poke(T_BASE + 8, n);
-		CHECK(peek(T_HIGH + n % 16 * PAGE) == n, "kernel page: %lu, not %u", peek(T_HIGH + n % 16 * PAGE),
-		      n);
+		CHECK(peek(T_HIGH + n % 16 * PAGE) == n, "kernel page: %lu, not %u",
+		      peek(T_HIGH + n % 16 * PAGE), n);
 		poke(T_HIGH + n % 16 * PAGE, n + 1);
 		back = &p[(n + 2) % ALIVE];
 		if (back->root) {
@@ -163,15 +165,16 @@ static void two_halves(void)
 
 		space_enter(user[i]);
 		f = try_user(USER_READ, T_BASE + n % 4 * 5 * PAGE, 0);
-		CHECK(f.vec == NO_FAULT && (uint8_t)f.value == (uint8_t)(100 * i + n % 4), "user reads %lu: %s",
-		      f.value, fault_text(&f));
+		CHECK(f.vec == NO_FAULT && (uint8_t)f.value == (uint8_t)(100 * i + n % 4),
+		      "user reads %lu: %s", f.value, fault_text(&f));
 		f = try_user(USER_READ, T_HIGH, 0);
-		CHECK(is_pf(&f, PF_U, T_HIGH), "kernel address from the user root: %s", fault_text(&f));
+		CHECK(is_pf(&f, PF_U, T_HIGH), "kernel address from the user root: %s",
+		      fault_text(&f));
 		space_enter(p[i].root);
 		CHECK(peek(T_HIGH) == 42, "kernel reads %lu", peek(T_HIGH));
 		f = try_read(T_BASE);
-		CHECK(f.vec == NO_FAULT && (uint8_t)f.value == (uint8_t)(100 * i), "kernel reads user: %s",
-		      fault_text(&f));
+		CHECK(f.vec == NO_FAULT && (uint8_t)f.value == (uint8_t)(100 * i),
+		      "kernel reads user: %s", fault_text(&f));
 	}
 	space_leave();
 }

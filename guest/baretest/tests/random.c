@@ -7,10 +7,10 @@
 #include "paging.h"
 
 #define REGIONS 4 /* of 2 MiB, each with a directory entry */
-#define TABLES  4 /* leaf tables that those may point at */
-#define SLOTS   8 /* pages used in each */
-#define PAGES   8 /* to map */
-#define STRIDE  61
+#define TABLES	4 /* leaf tables that those may point at */
+#define SLOTS	8 /* pages used in each */
+#define PAGES	8 /* to map */
+#define STRIDE	61
 
 /* A translation: 0 absent, else 1 + 2 * what + writable; sets of them are bit masks. */
 struct model {
@@ -130,7 +130,8 @@ static void access(struct model *m)
 		}
 		if (f.vec == NO_FAULT) {
 			p = answered(m, write, f.value);
-			CHECK(p < PAGES && (pages >> p & 1), "region %u slot %u %s: page %u, allowed 0x%x", r, s,
+			CHECK(p < PAGES && (pages >> p & 1),
+			      "region %u slot %u %s: page %u, allowed 0x%x", r, s,
 			      write ? "write" : "read", p, pages);
 			return;
 		}

@@ -6,7 +6,7 @@
 #include "script.h"
 
 #define VEC_SHOOT 0x50
-#define BUDGET    deadline_ms(rounds(500))
+#define BUDGET	  deadline_ms(rounds(500))
 
 /* ---- starting, IPIs ---- */
 
@@ -88,8 +88,8 @@ static void ipis(void)
 			for (unsigned int i = 1; i < cpu_count; i++) {
 				while (LOAD(&hits[i]) < n && !is_past(until))
 					pause();
-				CHECK(LOAD(&hits[i]) == n, "CPU %u got %u of %u IPIs (halt %u)", i, LOAD(&hits[i]),
-				      n, halt);
+				CHECK(LOAD(&hits[i]) == n, "CPU %u got %u of %u IPIs (halt %u)", i,
+				      LOAD(&hits[i]), n, halt);
 			}
 			if (test_failed() || is_past(budget))
 				break;
@@ -157,7 +157,8 @@ static void shoot_others(uint64_t va)
 	apic_icr(0xc4000 | VEC_SHOOT, 0);
 	while (LOAD(&shoot.acks) < cpu_count - 1) {
 		if (is_past(until)) {
-			test_fail("a shootdown was not answered: %lu of %u", LOAD(&shoot.acks), cpu_count - 1);
+			test_fail("a shootdown was not answered: %lu of %u", LOAD(&shoot.acks),
+				  cpu_count - 1);
 			return;
 		}
 		pause();
@@ -174,10 +175,10 @@ static void watch_page(void *arg)
 	while (!LOAD(&quit)) {
 		uint64_t at_least = LOAD(&shoot.generation), got = peek(T_BASE);
 
-		CHECK(got != POISON, "CPU %u sees a page that was taken away, generation %lu", this_cpu()->index,
-		      at_least);
-		CHECK(got == POISON || (got >= at_least && got >= last), "CPU %u: %lu after %lu", this_cpu()->index,
-		      got, at_least);
+		CHECK(got != POISON, "CPU %u sees a page that was taken away, generation %lu",
+		      this_cpu()->index, at_least);
+		CHECK(got == POISON || (got >= at_least && got >= last), "CPU %u: %lu after %lu",
+		      this_cpu()->index, got, at_least);
 		last = got;
 	}
 	cli();
@@ -287,7 +288,8 @@ static void freeze(void)
 		memcpy(copy, at(page), 8 * cpu_count);
 		for (unsigned int i = 0; i < 200; i++)
 			pause();
-		CHECK(memcmp(copy, at(page), 8 * cpu_count) == 0, "round %u: written after the shootdown", r);
+		CHECK(memcmp(copy, at(page), 8 * cpu_count) == 0,
+		      "round %u: written after the shootdown", r);
 		__atomic_or_fetch(pte, PTE_W, __ATOMIC_SEQ_CST);
 		STORE(&frozen, 0);
 		for (unsigned int i = 0; i < 500; i++)
@@ -302,8 +304,8 @@ BARETEST_SMP(smp_f_freeze, "smp/freeze", freeze);
 
 /* ---- A and D ---- */
 
-/* One CPU takes D away by cmpxchg, shoots down, and copies the page ("writes it back"). Whenever D is
- * clear after a round in which the writers stood still, the copy must be the page. */
+/* One CPU takes D away by cmpxchg, shoots down, and copies the page ("writes it back"). Whenever D
+ * is clear after a round in which the writers stood still, the copy must be the page. */
 static void dirty_race(void)
 {
 	uint64_t page = page_alloc(), copy = page_alloc(), until = BUDGET;
@@ -324,7 +326,8 @@ static void dirty_race(void)
 			while (!((old = *pte) & PTE_D) && !is_past(patience))
 				pause();
 			CHECK(old & PTE_D, "no D in 3 s of writing");
-			while (!__atomic_compare_exchange_n((uint64_t *)pte, &old, old & ~(PTE_D | PTE_A), false,
+			while (!__atomic_compare_exchange_n((uint64_t *)pte, &old,
+							    old & ~(PTE_D | PTE_A), false,
 							    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 				;
 			shoot_others(n & 1 ? T_BASE : 0);
@@ -355,8 +358,8 @@ static void set_soft(void *arg)
 		uint64_t *e = (uint64_t *)space_entry(shared_root, T_BASE + n * PAGE, 0), old = *e;
 
 		/* Bits 9 to 11 and 52 to 58 belong to software. */
-		while (!__atomic_compare_exchange_n(e, &old, old ^ 1ull << (52 + me % 7), false, __ATOMIC_SEQ_CST,
-						    __ATOMIC_SEQ_CST))
+		while (!__atomic_compare_exchange_n(e, &old, old ^ 1ull << (52 + me % 7), false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			;
 		soft_bits[me] ^= 1ull << n;
 		if (i & 1)
@@ -365,8 +368,9 @@ static void set_soft(void *arg)
 			(void)peek(T_BASE + rng_below(&g, 16) * PAGE);
 		if (i % 16 == 0) {
 			n = rng_below(&g, 16);
-			__atomic_and_fetch((uint64_t *)space_entry(shared_root, T_BASE + n * PAGE, 0),
-					   ~(PTE_A | PTE_D), __ATOMIC_SEQ_CST);
+			__atomic_and_fetch(
+				(uint64_t *)space_entry(shared_root, T_BASE + n * PAGE, 0),
+				~(PTE_A | PTE_D), __ATOMIC_SEQ_CST);
 			invlpg(T_BASE + n * PAGE);
 		}
 	}
@@ -396,8 +400,8 @@ static void soft(void)
 
 		for (unsigned int c = 0; c < n; c++)
 			want |= (soft_bits[c] >> i & 1) << (52 + c);
-		CHECK((e & 0x7full << 52) == want && (e & PTE_ADDR) == page[i], "entry %u is 0x%lx, bits 0x%lx wanted",
-		      i, e, want);
+		CHECK((e & 0x7full << 52) == want && (e & PTE_ADDR) == page[i],
+		      "entry %u is 0x%lx, bits 0x%lx wanted", i, e, want);
 	}
 }
 BARETEST_SMP(smp_h_soft, "smp/soft-bits", soft);
@@ -420,7 +424,8 @@ static void edit_own(void *arg)
 		CHECK(*space_entry(shared_root, va, 0) & PTE_D, "CPU %u: no D", me);
 		*space_entry(shared_root, va, 0) = page[!(i & 1)] | PTE_P;
 		invlpg(va);
-		CHECK(peek(va) == 100 + 2 * me + !(i & 1), "CPU %u changes, reads %lu", me, peek(va));
+		CHECK(peek(va) == 100 + 2 * me + !(i & 1), "CPU %u changes, reads %lu", me,
+		      peek(va));
 		*space_entry(shared_root, va, 0) = 0;
 		invlpg(va);
 		CHECK(try_read(va).vec == 14, "CPU %u unmaps, still there", me);
@@ -482,7 +487,8 @@ static void storm(void)
 	pf_hook = NULL;
 	CHECK(storm_mapped == STORM_PAGES, "%lu pages mapped", storm_mapped);
 	for (uint64_t i = 0; i < STORM_PAGES; i++) {
-		uint64_t va = T_BASE + i * PAGE * 3, *p = at(*space_entry(shared_root, va, 0) & PTE_ADDR);
+		uint64_t va = T_BASE + i * PAGE * 3,
+			 *p = at(*space_entry(shared_root, va, 0) & PTE_ADDR);
 
 		CHECK(*p == va + cpu_count, "page %lu: %lu adds", i, *p - va);
 	}
@@ -501,8 +507,8 @@ static void toggle(void *arg)
 
 		script_run(&s, shared_root, HOME_CR4);
 		got = peek(T_BASE);
-		CHECK(got >= before, "CPU %u: reads %lu after paging went on, %lu before", this_cpu()->index, got,
-		      before);
+		CHECK(got >= before, "CPU %u: reads %lu after paging went on, %lu before",
+		      this_cpu()->index, got, before);
 		space_leave();
 	}
 }

@@ -24,7 +24,8 @@ static void replace_upper(void)
 				invlpg(T_BASE);
 			else
 				flush();
-			CHECK(peek(T_BASE) == want, "level %u round %u reads %lu", level, i, peek(T_BASE));
+			CHECK(peek(T_BASE) == want, "level %u round %u reads %lu", level, i,
+			      peek(T_BASE));
 			poke(T_BASE + 8, i);
 		}
 		*e = mine;
@@ -61,7 +62,8 @@ static void split_merge(void)
 		flush();
 		CHECK(peek(T_BASE + odd * PAGE) == 99, "split: page %lu reads %lu", odd,
 		      peek(T_BASE + odd * PAGE));
-		CHECK(peek(T_BASE + (odd + 1) % 512 * PAGE) == 1000 + (odd + 1) % 512, "split: neighbour");
+		CHECK(peek(T_BASE + (odd + 1) % 512 * PAGE) == 1000 + (odd + 1) % 512,
+		      "split: neighbour");
 		CHECK(at(block + odd * PAGE)[1] == r, "write through the large page lost");
 	}
 	space_leave();
@@ -110,18 +112,21 @@ static void reuse(void)
 	space_entry(root, T_BASE + GIB, 2);
 	space_enter(root);
 	for (unsigned int r = 0; r < rounds(60); r++) {
-		pte_t *pde = space_entry(root, T_BASE, 1), *pdpte = space_entry(root, T_BASE + GIB, 2);
+		pte_t *pde = space_entry(root, T_BASE, 1),
+		      *pdpte = space_entry(root, T_BASE + GIB, 2);
 
 		memset(at(t), 0, PAGE);
 		at(t)[r % 512] = p | PTE_P | PTE_W;
 		*pde = t | PTE_P | PTE_W;
-		CHECK(peek(T_BASE + r % 512 * PAGE) == 5, "as leaf table: %lu", peek(T_BASE + r % 512 * PAGE));
+		CHECK(peek(T_BASE + r % 512 * PAGE) == 5, "as leaf table: %lu",
+		      peek(T_BASE + r % 512 * PAGE));
 		*pde = 0;
 		flush();
 		for (unsigned int i = 0; i < 512; i++)
 			at(t)[i] = 0xdead000000000000 + i;
 		for (unsigned int i = 0; i < 512; i++)
-			CHECK(at(t)[i] == 0xdead000000000000 + i, "as data: word %u is 0x%lx", i, at(t)[i]);
+			CHECK(at(t)[i] == 0xdead000000000000 + i, "as data: word %u is 0x%lx", i,
+			      at(t)[i]);
 		memset(at(t), 0, PAGE);
 		at(pt2)[3] = p | PTE_P;
 		at(t)[r % 512] = pt2 | PTE_P | PTE_W;
@@ -151,11 +156,12 @@ static void shared(void)
 		*e = pa | PTE_P | PTE_W;
 		invlpg(T_BASE);
 		invlpg(T_BASE + 7 * MIB2);
-		CHECK(peek(T_BASE) == tag && peek(T_BASE + 7 * MIB2) == tag, "read %lu and %lu, not %lu",
-		      peek(T_BASE), peek(T_BASE + 7 * MIB2), tag);
+		CHECK(peek(T_BASE) == tag && peek(T_BASE + 7 * MIB2) == tag,
+		      "read %lu and %lu, not %lu", peek(T_BASE), peek(T_BASE + 7 * MIB2), tag);
 		poke(T_BASE + 8, r);
 		f = try_write(T_BASE + 7 * MIB2 + 8, 1);
-		CHECK(is_pf(&f, PF_P | PF_W, T_BASE + 7 * MIB2 + 8), "read-only link: %s", fault_text(&f));
+		CHECK(is_pf(&f, PF_P | PF_W, T_BASE + 7 * MIB2 + 8), "read-only link: %s",
+		      fault_text(&f));
 		CHECK(peek(T_BASE + 7 * MIB2 + 8) == r, "links differ");
 		space_enter(root2);
 		CHECK(peek(T_HIGH) == tag, "second root reads %lu", peek(T_HIGH));
@@ -170,7 +176,8 @@ BARETEST(tables_shared, "tables/shared", shared);
 
 /* The root's entry 300 points at the root: all tables lie in one window, and are edited there. */
 #define SELF 300ull
-/* Where the window shows the entry that maps `va` at `level`: a trip through SELF for each level. */
+/* Where the window shows the entry that maps `va` at `level`: a trip through SELF for each level.
+ */
 static uint64_t self_va(uint64_t va, unsigned int level)
 {
 	uint64_t w = 0xffff000000000000ull | SELF << 39;
@@ -188,7 +195,8 @@ static void self_map(void)
 	space_map(root, T_BASE, a, PTE_P | PTE_W);
 	space_enter(root);
 	for (unsigned int l = 0; l < 4; l++)
-		CHECK((peek(self_va(T_BASE, l)) & PTE_ADDR) == (*space_entry(root, T_BASE, l) & PTE_ADDR),
+		CHECK((peek(self_va(T_BASE, l)) & PTE_ADDR) ==
+			      (*space_entry(root, T_BASE, l) & PTE_ADDR),
 		      "level %u: window shows 0x%lx", l, peek(self_va(T_BASE, l)));
 	for (unsigned int r = 0; r < rounds(60); r++) {
 		uint64_t va = T_BASE + (r % 16) * MIB2 + r % 512 * PAGE;
@@ -203,7 +211,8 @@ static void self_map(void)
 		CHECK(peek(va) == (r & 1) + 1, "round %u reads %lu", r, peek(va));
 		poke(va + 8, r);
 		CHECK(peek(self_va(va, 0)) & PTE_D, "round %u: the window shows no D", r);
-		CHECK(peek(self_va(va, 0)) == *space_entry(root, va, 0), "window and memory differ");
+		CHECK(peek(self_va(va, 0)) == *space_entry(root, va, 0),
+		      "window and memory differ");
 		poke(self_va(va, 0), 0);
 		invlpg(va);
 		CHECK(try_read(va).vec == 14, "round %u: still mapped", r);

@@ -1,6 +1,6 @@
 /* All CPUs edit, flush, switch and access one set of tables at random. In rounds: between two
- * meetings everything is allowed and only nonsense is refused; at a meeting all flush, and what each
- * sees must be what the tables say. SPDX-License-Identifier: BSD-2-Clause */
+ * meetings everything is allowed and only nonsense is refused; at a meeting all flush, and what
+ * each sees must be what the tables say. SPDX-License-Identifier: BSD-2-Clause */
 #include "oracle.h"
 #include "script.h"
 
@@ -36,7 +36,8 @@ static void edit(struct rng *g)
 			e = 0;
 		at(t.table[rng_below(g, TABLES)])[rng_below(g, SLOTS) * 11] = e;
 	} else {
-		uint64_t e = t.table[rng_below(g, TABLES)] | PTE_P | PTE_U | (r >> 8 & 3 ? PTE_W : 0);
+		uint64_t e =
+			t.table[rng_below(g, TABLES)] | PTE_P | PTE_U | (r >> 8 & 3 ? PTE_W : 0);
 
 		if ((r >> 10 & 7) == 0)
 			e = 0;
@@ -59,14 +60,15 @@ static void touch(struct rng *g)
 
 	if (rng_below(g, 2)) {
 		f = attempt((void *)peek, va, 0);
-		CHECK(f.vec == 14 || (f.value & ~0xffull) == TAG, "CPU %u: 0x%lx reads 0x%lx", me, va, f.value);
+		CHECK(f.vec == 14 || (f.value & ~0xffull) == TAG, "CPU %u: 0x%lx reads 0x%lx", me,
+		      va, f.value);
 	} else {
 		f = attempt(add_one, va + 64 + 8 * me, 0);
 		if (f.vec == NO_FAULT)
 			t.added[me]++;
 	}
-	CHECK(f.vec == NO_FAULT || (f.vec == 14 && !(f.err & (PF_RSVD | PF_U | PF_I))), "CPU %u: 0x%lx: %s", me,
-	      va, fault_text(&f));
+	CHECK(f.vec == NO_FAULT || (f.vec == 14 && !(f.err & (PF_RSVD | PF_U | PF_I))),
+	      "CPU %u: 0x%lx: %s", me, va, fault_text(&f));
 }
 
 static void toggle(uint64_t root)
@@ -91,11 +93,12 @@ static void verify(unsigned int root)
 		struct fault f = attempt((void *)peek, va, 0);
 
 		if (v.fault)
-			CHECK(is_pf(&f, 0, va), "CPU %u root %u 0x%lx: absent, but %s, 0x%lx", this_cpu()->index, root,
-			      va, fault_text(&f), f.value);
+			CHECK(is_pf(&f, 0, va), "CPU %u root %u 0x%lx: absent, but %s, 0x%lx",
+			      this_cpu()->index, root, va, fault_text(&f), f.value);
 		else
-			CHECK(f.vec == NO_FAULT && f.value == *at(pa), "CPU %u root %u 0x%lx: 0x%lx, not 0x%lx: %s",
-			      this_cpu()->index, root, va, f.value, *at(pa), fault_text(&f));
+			CHECK(f.vec == NO_FAULT && f.value == *at(pa),
+			      "CPU %u root %u 0x%lx: 0x%lx, not 0x%lx: %s", this_cpu()->index, root,
+			      va, f.value, *at(pa), fault_text(&f));
 	}
 }
 
@@ -155,8 +158,10 @@ static void torture(void)
 		for (unsigned int c = 0; c < cpu_count; c++)
 			found[c] += at(t.page[i])[8 + c];
 	}
-	/* With one CPU, TCG (7.2) may read the old page and write the new one in a locked addition. */
+	/* With one CPU, TCG (7.2) may read the old page and write the new one in a locked addition.
+	 */
 	for (unsigned int c = 0; cpu_count > 1 && c < cpu_count; c++)
-		CHECK(found[c] == t.added[c], "CPU %u added %lu, %lu found", c, t.added[c], found[c]);
+		CHECK(found[c] == t.added[c], "CPU %u added %lu, %lu found", c, t.added[c],
+		      found[c]);
 }
 BARETEST(torture, "torture/tables", torture);

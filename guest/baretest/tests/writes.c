@@ -7,8 +7,8 @@ typedef void write_fn(uint64_t entry, uint64_t old, uint64_t new);
 static void by_cmpxchg(uint64_t e, uint64_t old, uint64_t new)
 {
 	(void)old;
-	for (uint64_t was = peek(e); !__atomic_compare_exchange_n(at(e), &was, new, false,
-								  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);)
+	for (uint64_t was = peek(e); !__atomic_compare_exchange_n(
+		     at(e), &was, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);)
 		;
 }
 
@@ -20,7 +20,10 @@ static void by_xchg(uint64_t e, uint64_t old, uint64_t new)
 
 static void by_lock_xor(uint64_t e, uint64_t old, uint64_t new)
 {
-	__asm__ volatile("lock xorq %1, (%0)" : : "r"(e), "r"((old ^ new) & ~(PTE_A | PTE_D)) : "memory");
+	__asm__ volatile("lock xorq %1, (%0)"
+			 :
+			 : "r"(e), "r"((old ^ new) & ~(PTE_A | PTE_D))
+			 : "memory");
 }
 
 static void by_xadd(uint64_t e, uint64_t old, uint64_t new)
@@ -51,7 +54,7 @@ static void by_halves(uint64_t e, uint64_t old, uint64_t new)
 {
 	(void)old;
 	((volatile uint32_t *)e)[1] = (uint32_t)(new >> 32);
-	((volatile uint32_t *)e)[0] = (uint32_t)new;
+	((volatile uint32_t *)e)[0] = (uint32_t) new;
 }
 
 static void by_movnti(uint64_t e, uint64_t old, uint64_t new)
@@ -70,7 +73,7 @@ static void by_stos(uint64_t e, uint64_t old, uint64_t new)
 
 static void by_movs(uint64_t e, uint64_t old, uint64_t new)
 {
-	uint64_t n = 8, from = (uint64_t)&new;
+	uint64_t n = 8, from = (uint64_t) & new;
 
 	(void)old;
 	__asm__ volatile("rep movsb" : "+D"(e), "+S"(from), "+c"(n) : : "memory");
@@ -105,9 +108,18 @@ static const struct {
 	const char *name;
 	write_fn *fn;
 } kinds[] = {
-	{"cmpxchg", by_cmpxchg}, {"xchg", by_xchg},     {"lock xor", by_lock_xor}, {"xadd", by_xadd},
-	{"add", by_add},         {"bytes", by_bytes},   {"words", by_words},       {"halves", by_halves},
-	{"movnti", by_movnti},   {"rep stos", by_stos}, {"rep movs", by_movs},     {"push", by_push},
+	{"cmpxchg", by_cmpxchg},
+	{"xchg", by_xchg},
+	{"lock xor", by_lock_xor},
+	{"xadd", by_xadd},
+	{"add", by_add},
+	{"bytes", by_bytes},
+	{"words", by_words},
+	{"halves", by_halves},
+	{"movnti", by_movnti},
+	{"rep stos", by_stos},
+	{"rep movs", by_movs},
+	{"push", by_push},
 	{"cmpxchg16b", by_cmpxchg16b},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -129,9 +141,11 @@ static void instructions(void)
 		CHECK(peek(T_BASE) == 1, "before %s: %lu", kinds[k].name, peek(T_BASE));
 		was = *e;
 		kinds[k].fn((uint64_t)e, was, new);
-		CHECK(((*e ^ new) & ~(PTE_A | PTE_D)) == 0, "%s wrote 0x%lx, not 0x%lx", kinds[k].name, *e, new);
+		CHECK(((*e ^ new) & ~(PTE_A | PTE_D)) == 0, "%s wrote 0x%lx, not 0x%lx",
+		      kinds[k].name, *e, new);
 		invlpg(T_BASE);
-		CHECK(peek(T_BASE) == 2, "after %s at level %u: %lu", kinds[k].name, level, peek(T_BASE));
+		CHECK(peek(T_BASE) == 2, "after %s at level %u: %lu", kinds[k].name, level,
+		      peek(T_BASE));
 		kinds[k].fn((uint64_t)e, *e, was);
 		invlpg(T_BASE);
 	}
@@ -165,18 +179,19 @@ static void strings(void)
 }
 BARETEST(writes_strings, "tables/strings", strings);
 
-/* The code's own page is replaced under it: after the flush the next instruction is the new page's. */
+/* The code's own page is replaced under it: after the flush the next instruction is the new page's.
+ */
 static void running_page(void)
 {
 	static const uint8_t code[] = {
-		0x48, 0x89, 0x37,             /* mov %rsi, (%rdi) */
-		0x48, 0x85, 0xc9,             /* test %rcx, %rcx */
-		0x74, 0x05,                   /* jz 1f */
-		0x0f, 0x22, 0xd9,             /* mov %rcx, %cr3 */
-		0xeb, 0x03,                   /* jmp 2f */
-		0x0f, 0x01, 0x3a,             /* 1: invlpg (%rdx) */
+		0x48, 0x89, 0x37,	      /* mov %rsi, (%rdi) */
+		0x48, 0x85, 0xc9,	      /* test %rcx, %rcx */
+		0x74, 0x05,		      /* jz 1f */
+		0x0f, 0x22, 0xd9,	      /* mov %rcx, %cr3 */
+		0xeb, 0x03,		      /* jmp 2f */
+		0x0f, 0x01, 0x3a,	      /* 1: invlpg (%rdx) */
 		0xb8, 0x01, 0x00, 0x00, 0x00, /* 2: mov $1, %eax */
-		0xc3,                         /* ret */
+		0xc3,			      /* ret */
 	};
 	uint64_t root = space_new(), p[2] = {page_alloc(), page_alloc()};
 	uint64_t (*fn)(pte_t *, uint64_t, uint64_t, uint64_t);
@@ -190,7 +205,8 @@ static void running_page(void)
 	space_enter(root);
 	for (unsigned int r = 0; r < rounds(100); r++) {
 		unsigned int next = !(r & 1);
-		uint64_t got = fn(space_entry(root, T_BASE, 0), p[next] | PTE_P, T_BASE, r & 2 ? root : 0);
+		uint64_t got =
+			fn(space_entry(root, T_BASE, 0), p[next] | PTE_P, T_BASE, r & 2 ? root : 0);
 
 		CHECK(got == next + 1, "round %u: ran page %lu, not %u", r, got, next + 1);
 	}
@@ -198,7 +214,8 @@ static void running_page(void)
 }
 BARETEST(writes_running, "tables/running-page", running_page);
 
-/* Code written through one mapping and run through another, also where the writer's is a 2 MiB page. */
+/* Code written through one mapping and run through another, also where the writer's is a 2 MiB
+ * page. */
 static void new_code(void)
 {
 	uint64_t root = space_new(), p = page_alloc();
