@@ -7,7 +7,7 @@
  *	       |------snap-->    [512 entries]   the guest entry that each present spte came from
  *	       |------links->    [512 x 8 bytes] chain of the frame (leaf) or of the child (table)
  *	       |------present    bitmap of present sptes; a re-read looks at these alone
- *	       `------kids       bitmap of children that a re-read must visit
+ *	       `------kids       bitmap of children with something unsync in or below them
  *
  * Every spte is on one chain: a 4 KiB leaf on its frame's rmap, a 2 MiB leaf on its block's rmap, a
  * table on its child's parents. A guest table that is tracked cannot be written without a fault;
@@ -74,8 +74,9 @@ struct shadow {
 	uint32_t quiet;	   /* entries re-read in vain since the last change */
 	uint32_t patience; /* how many of them before it is tracked */
 	bool live, tracked, touched;
-	bool local;	/* has held a leaf that is not global */
-	uint16_t count; /* of present sptes */
+	bool local;	 /* has held a leaf that is not global */
+	uint16_t count;	 /* of present sptes */
+	uint16_t kids_n; /* bits set in kids */
 	uint64_t present[SHADOW_ENTRIES / 64];
 	uint64_t kids[SHADOW_ENTRIES / 64];
 };
@@ -167,6 +168,8 @@ void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t 
 void rmap_age_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Set FRAME_ACCESSED for all frames that an entry at this level maps. */
 void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level);
+/* From now on trusted, or not; the tables above learn whether a re-read must come here. */
+void shadow_set_tracked(struct group *g, struct shadow *s, bool tracked);
 /* The leaf that a guest entry gives for a frame (write access as the frame's word allows). */
 uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, bool large);
 /* The link that a guest table entry gives to a child. */

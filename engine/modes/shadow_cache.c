@@ -55,6 +55,21 @@ struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct ro
 	return NULL;
 }
 
+/* Used since the hand came by last? By the engine, or by the hardware: it set A in a link. */
+static bool was_used(struct group *g, struct shadow *s)
+{
+	bool used = s->touched;
+	s->touched = false;
+	unsigned int looked = 0;
+	for (uint32_t id = s->parents; id && looked < 8; looked++) {
+		struct shadow *p = spte_shadow(&g->shadows, id);
+		unsigned int i = spte_index(id);
+		used |= (entry_and(&p->spt[i], ~SPTE_A) & SPTE_A) != 0;
+		id = p->links[i].next;
+	}
+	return used;
+}
+
 /* Take the coldest shadows away. False: none could be. */
 static bool reclaim(struct op *op, struct tf_vm *vm, struct group *g)
 {
@@ -65,10 +80,8 @@ static bool reclaim(struct op *op, struct tf_vm *vm, struct group *g)
 		struct shadow *s = shadow_of(c, c->hand);
 		if (!s->live || s->roots || s->pins)
 			continue;
-		if (s->touched) {
-			s->touched = false;
+		if (was_used(g, s))
 			continue;
-		}
 		shadow_zap(op, vm, g, s);
 		g->n.shadows_reclaimed++;
 		taken++;

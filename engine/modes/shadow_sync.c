@@ -13,22 +13,6 @@
 
 #define TRACK_BATCH 32u
 
-/* Tell the tables above a leaf-level shadow whether a re-read must visit it. */
-static void mark_kid(struct group *g, struct shadow *s, bool visit)
-{
-	if (s->role.level > 0 || s->role.direct)
-		return;
-	for (uint32_t id = s->parents; id;) {
-		struct shadow *p = spte_shadow(&g->shadows, id);
-		unsigned int i = spte_index(id);
-		if (visit)
-			bit_set(p->kids, i);
-		else
-			bit_clear(p->kids, i);
-		id = p->links[i].next;
-	}
-}
-
 void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
@@ -43,11 +27,10 @@ void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t
 		id = s->same_gfn;
 		if (!s->tracked)
 			continue;
-		s->tracked = false;
+		shadow_set_tracked(g, s, false);
 		s->quiet = 0;
 		if (s->patience < SHADOW_PATIENCE_MAX)
 			s->patience *= 2;
-		mark_kid(g, s, true);
 	}
 	/* A table that nothing leads to and that is written: its address space is gone. */
 	for (uint32_t id = fr->shadows; id;) {
@@ -85,8 +68,7 @@ static void track(struct op *op, struct tf_vm *vm, struct group *g, struct shado
 		if (!s)
 			continue;
 		(void)reread(vm, g, s);
-		s->tracked = true;
-		mark_kid(g, s, false);
+		shadow_set_tracked(g, s, true);
 		g->n.tracks++;
 	}
 }

@@ -30,6 +30,54 @@ static void chain_remove(const struct shadow_cache *c, uint32_t *head, const str
 		link_of(c, l->next)->prev = l->prev;
 }
 
+/* Must a re-read look at this shadow or below? */
+static bool needs_visit(const struct shadow *s)
+{
+	return !s->role.direct && (!s->tracked || s->kids_n);
+}
+
+static void kid_mark(struct group *g, struct shadow *s, unsigned int i);
+static void kid_unmark(struct group *g, struct shadow *s, unsigned int i);
+
+/* Tell all tables that link to a shadow what needs_visit() says of it now. The depth is bounded by
+ * the levels, the work by the links. */
+static void tell_parents(struct group *g, struct shadow *s)
+{
+	bool visit = needs_visit(s);
+	for (uint32_t id = s->parents; id; id = link_of(&g->shadows, id)->next) {
+		if (visit)
+			kid_mark(g, spte_shadow(&g->shadows, id), spte_index(id));
+		else
+			kid_unmark(g, spte_shadow(&g->shadows, id), spte_index(id));
+	}
+}
+
+static void kid_mark(struct group *g, struct shadow *s, unsigned int i)
+{
+	if (bit_get(s->kids, i))
+		return;
+	bit_set(s->kids, i);
+	if (s->kids_n++ == 0 && s->tracked)
+		tell_parents(g, s);
+}
+
+static void kid_unmark(struct group *g, struct shadow *s, unsigned int i)
+{
+	if (!bit_get(s->kids, i))
+		return;
+	bit_clear(s->kids, i);
+	if (--s->kids_n == 0 && s->tracked)
+		tell_parents(g, s);
+}
+
+void shadow_set_tracked(struct group *g, struct shadow *s, bool tracked)
+{
+	bool before = needs_visit(s);
+	s->tracked = tracked;
+	if (needs_visit(s) != before)
+		tell_parents(g, s);
+}
+
 /* The chain that a leaf at this level belongs to. */
 static uint32_t *leaf_chain(struct tf_vm *vm, unsigned int level, gfn_t f)
 {
@@ -56,7 +104,7 @@ __attribute__((hot)) uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, 
 
 uint64_t spte_link(uint64_t gpte, const struct shadow *child)
 {
-	uint64_t e = SPTE_P | SPTE_A | (gpte & (SPTE_U | SPTE_NX)) | child->page[0].v;
+	uint64_t e = SPTE_P | (gpte & (SPTE_U | SPTE_NX)) | child->page[0].v;
 	/* A large guest page in pieces: its D gates writing, since the pieces are all writable. */
 	if ((gpte & SPTE_W) && (!child->role.direct || (gpte & SPTE_D) || !(gpte & SPTE_PS)))
 		e |= SPTE_W;
@@ -99,8 +147,8 @@ void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct sh
 	chain_add(&g->shadows, &child->parents, &s->links[i], spte_id(s, i));
 	bit_set(s->present, i);
 	s->count++;
-	if (!child->role.direct && (child->role.level > 0 || !child->tracked))
-		bit_set(s->kids, i);
+	if (needs_visit(child))
+		kid_mark(g, s, i);
 	entry_write(&s->spt[i], spte);
 }
 
@@ -145,7 +193,7 @@ void spte_drop(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int
 	if (spte_is_table(s, old)) {
 		struct shadow *child = shadow_child(vm, g, s, i);
 		chain_remove(&g->shadows, &child->parents, &s->links[i]);
-		bit_clear(s->kids, i);
+		kid_unmark(g, s, i);
 		return;
 	}
 	gfn_t f = leaf_gfn(s, i);
