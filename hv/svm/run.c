@@ -226,6 +226,13 @@ __attribute__((hot)) static void unload_event(struct vcpu *v)
 	uint64_t info = c->exit_int_info;
 	uint64_t type = info & EVENT_TYPE_MASK;
 
+	/* QEMU calls a virtual interrupt whose delivery made the exit an exception. None has such a
+	 * vector (and VMRUN would refuse to inject it). */
+	if (type == EVENT_TYPE_EXC && (info & EVENT_VECTOR_MASK) > 31) {
+		type = EVENT_TYPE_INTR;
+		info = (info & ~(uint64_t)EVENT_TYPE_MASK) | EVENT_TYPE_INTR;
+	}
+
 	if (!(info & EVENT_VALID)) {
 		info = 0;
 	} else if (type == EVENT_TYPE_SOFT ||
