@@ -227,18 +227,27 @@ enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	return s;
 }
 
-/* The host writes the frame: what a guest's write would do to tracking and to the log. */
-static void host_writes(struct op *op, struct tf_vm *vm, gfn_t f)
+/* The host writes a frame: it does to tracking and to the log what a guest's write would. The
+ * group's lock is held until the bytes are there, so that no re-read trusts the table in between.
+ */
+static void host_writes(struct op *op, struct tf_vm *vm, gpa_t at, const void *from, size_t n)
 {
 	struct group *g = &vm->group;
+	gfn_t f = gpa_to_gfn(at);
 	struct frame *fr = memmap_frame(&vm->map, f);
-	if (frame_word(fr) & FRAME_TRACKED) {
-		lock_take(op, &g->lock);
-		shadow_unsync_frame(op, vm, g, f);
-		lock_drop(op, &g->lock);
-	}
+	lock_take(op, &g->lock);
+	shadow_unsync_frame(op, vm, g, f);
 	if (frame_word(fr) & FRAME_LOG)
 		entry_or(&fr->word, FRAME_DIRTY);
+	hpa_t to = word_hpa(frame_word(fr));
+	memcpy((char *)tf_host_ptr(vm->h, to) + (at.v & TF_PAGE_MASK), from, n);
+	lock_drop(op, &g->lock);
+}
+
+static void host_reads(struct tf_vm *vm, gpa_t at, void *to, size_t n)
+{
+	hpa_t from = word_hpa(frame_word(memmap_frame(&vm->map, gpa_to_gfn(at))));
+	memcpy(to, (const char *)tf_host_ptr(vm->h, from) + (at.v & TF_PAGE_MASK), n);
 }
 
 /* Read within one page that is backed already, without the map's lock: the group's keeps it from
@@ -254,7 +263,7 @@ static bool read_backed(struct tf_vm *vm, gpa_t at, void *to, size_t n)
 	struct frame *f = memmap_frame(&vm->map, gpa_to_gfn(at));
 	uint64_t word = f ? frame_word(f) : 0;
 	if (word & FRAME_BACKED)
-		memcpy(to, (char *)tf_host_ptr(vm->h, word_hpa(word)) + (at.v & TF_PAGE_MASK), n);
+		host_reads(vm, at, to, n);
 	lock_drop(&op, &g->lock);
 	vm_op_end(&op, vm);
 	return word & FRAME_BACKED;
@@ -277,13 +286,9 @@ static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const vo
 		if (s != TF_OK)
 			break;
 		if (from)
-			host_writes(&op, vm, gpa_to_gfn(a));
-		uint64_t word = frame_word(memmap_frame(&vm->map, gpa_to_gfn(a)));
-		char *p = (char *)tf_host_ptr(vm->h, word_hpa(word)) + (a.v & TF_PAGE_MASK);
-		if (from)
-			memcpy(p, (const char *)from + done, len);
+			host_writes(&op, vm, a, (const char *)from + done, len);
 		else
-			memcpy((char *)to + done, p, len);
+			host_reads(vm, a, (char *)to + done, len);
 		done += len;
 	}
 	lock_drop(&op, &vm->map.lock);

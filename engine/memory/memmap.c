@@ -79,6 +79,18 @@ static void slots_change(struct memmap *m)
 	__atomic_fetch_add(&m->slots_seq, 1, __ATOMIC_SEQ_CST);
 }
 
+static void slot_put(struct memmap *m, unsigned int i, struct slot s)
+{
+	__atomic_store_n(&m->slot[i].start.v, s.start.v, __ATOMIC_RELEASE);
+	__atomic_store_n(&m->slot[i].end.v, s.end.v, __ATOMIC_RELEASE);
+	m->slot[i].node = s.node;
+}
+
+static void slots_set_n(struct memmap *m, unsigned int n)
+{
+	__atomic_store_n(&m->slots_n, n, __ATOMIC_RELEASE);
+}
+
 enum tf_status memmap_add(struct memmap *m, gfn_t start, gfn_t end, unsigned int node)
 {
 	if (start.v >= end.v || end.v > m->max_gfn)
@@ -92,9 +104,9 @@ enum tf_status memmap_add(struct memmap *m, gfn_t start, gfn_t end, unsigned int
 		return TF_E_NOMEM;
 	slots_change(m);
 	for (unsigned int i = m->slots_n; i > at; i--)
-		m->slot[i] = m->slot[i - 1];
-	m->slot[at] = (struct slot){start, end, node};
-	m->slots_n++;
+		slot_put(m, i, m->slot[i - 1]);
+	slot_put(m, at, (struct slot){start, end, node});
+	slots_set_n(m, m->slots_n + 1);
 	slots_change(m);
 	return TF_OK;
 }
@@ -111,8 +123,12 @@ bool memmap_has(const struct memmap *m, gfn_t f)
 {
 	for (;;) {
 		uint32_t seq = __atomic_load_n(&m->slots_seq, __ATOMIC_SEQ_CST);
-		bool has = slot_of(m, f) != NULL;
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		unsigned int n = __atomic_load_n(&m->slots_n, __ATOMIC_ACQUIRE);
+		bool has = false;
+		/* Each load orders what follows it: the second look at slots_seq comes last. */
+		for (unsigned int i = 0; i < n && i < MEMMAP_SLOTS && !has; i++)
+			has = f.v >= __atomic_load_n(&m->slot[i].start.v, __ATOMIC_ACQUIRE) &&
+			      f.v < __atomic_load_n(&m->slot[i].end.v, __ATOMIC_ACQUIRE);
 		if (!(seq & 1) && seq == __atomic_load_n(&m->slots_seq, __ATOMIC_SEQ_CST))
 			return has;
 	}
@@ -140,25 +156,24 @@ void memmap_cut(struct memmap *m, gfn_t start, gfn_t end)
 {
 	slots_change(m);
 	for (unsigned int i = 0; i < m->slots_n;) {
-		struct slot *s = &m->slot[i];
-		if (s->end.v <= start.v || s->start.v >= end.v) {
+		struct slot s = m->slot[i];
+		if (s.end.v <= start.v || s.start.v >= end.v) {
 			i++;
-		} else if (s->start.v < start.v && s->end.v > end.v) {
-			for (unsigned int j = m->slots_n++; j > i; j--)
-				m->slot[j] = m->slot[j - 1];
-			m->slot[i].end = start;
-			m->slot[i + 1].start = end;
+		} else if (s.start.v < start.v && s.end.v > end.v) {
+			for (unsigned int j = m->slots_n; j > i; j--)
+				slot_put(m, j, m->slot[j - 1]);
+			slots_set_n(m, m->slots_n + 1);
+			slot_put(m, i, (struct slot){s.start, start, s.node});
+			slot_put(m, i + 1, (struct slot){end, s.end, s.node});
 			i += 2;
-		} else if (s->start.v < start.v) {
-			s->end = start;
-			i++;
-		} else if (s->end.v > end.v) {
-			s->start = end;
-			i++;
+		} else if (s.start.v < start.v) {
+			slot_put(m, i++, (struct slot){s.start, start, s.node});
+		} else if (s.end.v > end.v) {
+			slot_put(m, i++, (struct slot){end, s.end, s.node});
 		} else {
-			m->slots_n--;
+			slots_set_n(m, m->slots_n - 1);
 			for (unsigned int j = i; j < m->slots_n; j++)
-				m->slot[j] = m->slot[j + 1];
+				slot_put(m, j, m->slot[j + 1]);
 		}
 	}
 	slots_change(m);
