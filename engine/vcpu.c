@@ -136,14 +136,30 @@ __attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_lo
 	return TF_OK;
 }
 
-void tf_write_cr0(struct tf_vcpu *v, uint64_t val)
+/* A control register that paging depends on by these bits alone. */
+static void write_control(struct tf_vcpu *v, uint64_t *reg, uint64_t val, uint64_t bits)
 {
-	uint64_t changed = v->cpu.r.cr0 ^ val;
-	v->cpu.r.cr0 = val;
-	if (changed & CR0_WP_PG) {
+	uint64_t changed = *reg ^ val;
+	*reg = val;
+	if (changed & bits) {
 		count_full_flush(v);
 		flush_at_load(v, true);
 	}
+}
+
+void tf_write_cr0(struct tf_vcpu *v, uint64_t val)
+{
+	write_control(v, &v->cpu.r.cr0, val, CR0_WP_PG);
+}
+
+void tf_write_cr4(struct tf_vcpu *v, uint64_t val)
+{
+	write_control(v, &v->cpu.r.cr4, val, CR4_PAGING);
+}
+
+void tf_write_efer(struct tf_vcpu *v, uint64_t val)
+{
+	write_control(v, &v->cpu.r.efer, val, EFER_PAGING);
 }
 
 void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
@@ -155,26 +171,6 @@ void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
 	v->cpu.r.cr3 = val;
 	__atomic_fetch_add(&v->group->n.cr3_writes, 1, __ATOMIC_RELAXED);
 	flush_at_load(v, !has_globals(v));
-}
-
-void tf_write_cr4(struct tf_vcpu *v, uint64_t val)
-{
-	uint64_t changed = v->cpu.r.cr4 ^ val;
-	v->cpu.r.cr4 = val;
-	if (changed & CR4_PAGING) {
-		count_full_flush(v);
-		flush_at_load(v, true);
-	}
-}
-
-void tf_write_efer(struct tf_vcpu *v, uint64_t val)
-{
-	uint64_t changed = v->cpu.r.efer ^ val;
-	v->cpu.r.efer = val;
-	if (changed & EFER_PAGING) {
-		count_full_flush(v);
-		flush_at_load(v, true);
-	}
 }
 
 void tf_write_pkru(struct tf_vcpu *v, uint32_t val)

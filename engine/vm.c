@@ -1,10 +1,11 @@
-/* The facade's VM calls: life, memory slots, the host's own access, logs, counters.
+/* The facade's VM calls: life, memory slots, the host's own access, counters.
  *
  * A change of the memory map holds the map's lock, takes the frames' words away first, then visits
  * the group under its lock, and gives pages back only after the flush (docs/locking.md).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "modes/mode.h"
+#include "vm.h"
+
 #include "modes/shadow.h"
 
 #include "base/mem.h"
@@ -16,7 +17,7 @@
 _Static_assert(sizeof(struct tf_vm) <= TF_PAGE_SIZE, "a VM lives in one page");
 _Static_assert(TF_MAX_VCPUS * sizeof(struct tf_vcpu *) <= TF_PAGE_SIZE, "as do its vCPU pointers");
 
-static const struct mmu_mode *const modes[] = {&mode_nested, &mode_shadow};
+const struct mmu_mode *const modes[MODES] = {&mode_nested, &mode_shadow};
 
 const char *tf_status_text(enum tf_status s)
 {
@@ -124,24 +125,35 @@ static bool range_of(gpa_t start, uint64_t bytes, gfn_t *from, gfn_t *to)
 	return true;
 }
 
+bool map_op_begin(struct map_op *m, struct tf_vm *vm, gpa_t start, uint64_t bytes)
+{
+	if (!range_of(start, bytes, &m->from, &m->to))
+		return false;
+	vm_op_begin(&m->op, vm);
+	lock_take(&m->op, &vm->map.lock);
+	return true;
+}
+
+void map_op_end(struct map_op *m, struct tf_vm *vm)
+{
+	op_flush(&m->op);
+	lock_drop(&m->op, &vm->map.lock);
+	vm_op_end(&m->op, vm);
+}
+
 enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes, unsigned int node)
 {
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
+	struct map_op m;
+	if (!map_op_begin(&m, vm, start, bytes))
 		return TF_E_INVAL;
-	struct op op;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	enum tf_status s = memmap_add(&vm->map, from, to, node);
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
+	enum tf_status s = memmap_add(&vm->map, m.from, m.to, node);
+	map_op_end(&m, vm);
 	return s;
 }
 
 #define TAKE_BATCH 32u
 
-/* Step over what was never described: the next frame that may be backed. */
-static gfn_t skip_empty(const struct tf_vm *vm, gfn_t f)
+gfn_t map_skip_empty(const struct tf_vm *vm, gfn_t f)
 {
 	return memmap_block(&vm->map, f) && memmap_frame(&vm->map, f)
 		       ? f
@@ -156,7 +168,7 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 	gfn_t f[TAKE_BATCH];
 	unsigned int n = 0;
 	while (from.v < to.v && n < TAKE_BATCH) {
-		gfn_t next = skip_empty(vm, from);
+		gfn_t next = map_skip_empty(vm, from);
 		if (next.v != from.v) {
 			from = next;
 			continue;
@@ -169,7 +181,7 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 	struct group *g = &vm->group;
 	lock_take(op, &g->lock);
 	for (unsigned int i = 0; i < n; i++)
-		for (unsigned int m = 0; m < 2; m++)
+		for (unsigned int m = 0; m < MODES; m++)
 			modes[m]->unmap(op, vm, g, f[i]);
 	lock_drop(op, &g->lock);
 	for (unsigned int i = 0; i < n; i++)
@@ -186,44 +198,32 @@ static void give_back(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
 
 enum tf_status tf_mem_discard(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 {
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
+	struct map_op m;
+	if (!map_op_begin(&m, vm, start, bytes))
 		return TF_E_INVAL;
-	struct op op;
-	enum tf_status s = TF_E_NOENT;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	if (memmap_covers(&vm->map, from, to)) {
-		give_back(&op, vm, from, to);
-		s = TF_OK;
-	}
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
-	return s;
+	bool all = memmap_covers(&vm->map, m.from, m.to);
+	if (all)
+		give_back(&m.op, vm, m.from, m.to);
+	map_op_end(&m, vm);
+	return all ? TF_OK : TF_E_NOENT;
 }
-
-static void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to);
 
 enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 {
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
-		return TF_E_INVAL;
-	struct op op;
+	struct map_op m;
 	enum tf_status s = TF_OK;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	if (!memmap_covers(&vm->map, from, to))
+	if (!map_op_begin(&m, vm, start, bytes))
+		return TF_E_INVAL;
+	if (!memmap_covers(&vm->map, m.from, m.to))
 		s = TF_E_NOENT;
-	else if (!memmap_can_cut(&vm->map, from, to))
+	else if (!memmap_can_cut(&vm->map, m.from, m.to))
 		s = TF_E_NOMEM;
 	if (s == TF_OK) {
-		memmap_cut(&vm->map, from, to);
-		give_back(&op, vm, from, to);
-		log_stop(&op, vm, from, to);
+		memmap_cut(&vm->map, m.from, m.to);
+		give_back(&m.op, vm, m.from, m.to);
+		log_stop(&m.op, vm, m.from, m.to);
 	}
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
+	map_op_end(&m, vm);
 	return s;
 }
 
@@ -304,145 +304,6 @@ enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n)
 enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n)
 {
 	return host_access(vm, to, NULL, from, n);
-}
-
-/* ---- dirty log and accessed bits ---- */
-
-static enum tf_status describe_range(struct tf_vm *vm, gfn_t from, gfn_t to)
-{
-	for (gfn_t f = from; f.v < to.v; f.v++) {
-		enum tf_status s = memmap_describe(&vm->map, f);
-		if (s != TF_OK)
-			return s;
-	}
-	return TF_OK;
-}
-
-/* Take write access to a frame away in every mode. */
-static enum tf_status protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
-{
-	enum tf_status s = TF_OK;
-	for (unsigned int m = 0; m < 2 && s == TF_OK; m++)
-		s = modes[m]->protect(op, vm, g, f);
-	return s;
-}
-
-static void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
-{
-	struct group *g = &vm->group;
-	for (gfn_t f = from; f.v < to.v; f.v++) {
-		gfn_t next = skip_empty(vm, f);
-		if (next.v != f.v) {
-			f.v = next.v - 1;
-			continue;
-		}
-		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!(frame_word(fr) & FRAME_LOG))
-			continue;
-		lock_take(op, &g->lock);
-		entry_and(&fr->word, ~(FRAME_LOG | FRAME_DIRTY));
-		memmap_block(&vm->map, f)->held--;
-		lock_drop(op, &g->lock);
-	}
-}
-
-enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
-{
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
-		return TF_E_INVAL;
-	struct group *g = &vm->group;
-	struct op op;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	enum tf_status s = TF_E_NOENT;
-	gfn_t f = from;
-	if (memmap_covers(&vm->map, from, to))
-		s = describe_range(vm, from, to);
-	for (; f.v < to.v && s == TF_OK; f.v++) {
-		struct frame *fr = memmap_frame(&vm->map, f);
-		lock_take(&op, &g->lock);
-		s = protect(&op, vm, g, f);
-		if (s == TF_OK && !(frame_word(fr) & FRAME_LOG)) {
-			entry_or(&fr->word, FRAME_LOG);
-			memmap_block(&vm->map, f)->held++;
-		}
-		if (s == TF_OK)
-			entry_and(&fr->word, ~FRAME_DIRTY);
-		lock_drop(&op, &g->lock);
-	}
-	if (s == TF_E_NOMEM)
-		log_stop(&op, vm, from, f);
-	op_flush(&op);
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
-	return s;
-}
-
-enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
-{
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
-		return TF_E_INVAL;
-	struct group *g = &vm->group;
-	struct op op;
-	vm_op_begin(&op, vm);
-	memset(bitmap, 0, (size_t)((to.v - from.v + 63) / 64 * 8));
-	lock_take(&op, &vm->map.lock);
-	for (gfn_t f = from; f.v < to.v; f.v++) {
-		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!fr || !(frame_word(fr) & FRAME_DIRTY))
-			continue;
-		lock_take(&op, &g->lock);
-		/* Its leaves are 4 KiB already, so nothing has to be split and this cannot fail. */
-		if (protect(&op, vm, g, f) == TF_OK)
-			entry_and(&fr->word, ~FRAME_DIRTY);
-		lock_drop(&op, &g->lock);
-		bitmap[(f.v - from.v) / 64] |= UINT64_C(1) << ((f.v - from.v) % 64);
-	}
-	op_flush(&op);
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
-	return TF_OK;
-}
-
-void tf_dirty_stop(struct tf_vm *vm, gpa_t start, uint64_t bytes)
-{
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
-		return;
-	struct op op;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	log_stop(&op, vm, from, to);
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
-}
-
-enum tf_status tf_accessed_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
-{
-	gfn_t from, to;
-	if (!range_of(start, bytes, &from, &to))
-		return TF_E_INVAL;
-	struct group *g = &vm->group;
-	struct op op;
-	vm_op_begin(&op, vm);
-	memset(bitmap, 0, (size_t)((to.v - from.v + 63) / 64 * 8));
-	lock_take(&op, &vm->map.lock);
-	for (gfn_t f = from; f.v < to.v; f.v++) {
-		if (!frame_is_backed(memmap_frame(&vm->map, f)))
-			continue;
-		lock_take(&op, &g->lock);
-		for (unsigned int m = 0; m < 2; m++)
-			modes[m]->age(&op, vm, g, f);
-		lock_drop(&op, &g->lock);
-		if (entry_and(&memmap_frame(&vm->map, f)->word, ~FRAME_ACCESSED) & FRAME_ACCESSED)
-			bitmap[(f.v - from.v) / 64] |= UINT64_C(1) << ((f.v - from.v) % 64);
-	}
-	op_flush(&op);
-	lock_drop(&op, &vm->map.lock);
-	vm_op_end(&op, vm);
-	return TF_OK;
 }
 
 /* ---- counters ---- */
