@@ -10,8 +10,9 @@
  * Locks. Slots, the tree's growth, backing and removal: the map's lock (rank 10). A reader under a
  * group's lock may follow the tree and read frame.word without the map's lock: the tree never
  * shrinks while the VM lives, and a removal first clears the word and then visits the group under
- * its lock, so what a reader installs from an old word is found and removed. The other members of
- * frame and block belong to the group's lock.
+ * its lock, so what a reader installs from an old word is found and removed. A reader reads the
+ *word once: a second look may find the address gone. The other members of frame and block belong to
+ *the group's lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef MEMORY_MEMMAP_H
@@ -134,6 +135,15 @@ static inline uint64_t frame_word(const struct frame *f)
 static inline bool frame_is_backed(const struct frame *f)
 {
 	return f && (frame_word(f) & FRAME_BACKED);
+}
+
+/* The flags of a frame as they are now with the address that was read before: a removal may have
+ * taken the address meanwhile, but keeps the frame until it has had the group's lock. Group's lock
+ * held since `word` was read. */
+static inline uint64_t frame_word_again(const struct frame *f, uint64_t word)
+{
+	return (word & (FRAME_ADDR | FRAME_BACKED)) |
+	       (frame_word(f) & ~(FRAME_ADDR | FRAME_BACKED));
 }
 
 static inline hpa_t word_hpa(uint64_t word)

@@ -24,11 +24,11 @@ static void age_leaf(struct table_sink *s, uint64_t at, unsigned int level, uint
 }
 
 /* Install the leaf for a backed frame. */
-static enum tf_status install(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, bool write)
+static enum tf_status install(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, bool write,
+			      uint64_t word)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = block_frame(b, f);
-	uint64_t word = frame_word(fr);
 	if (write && (word & FRAME_TRACKED))
 		shadow_unsync_frame(op, vm, g, f);
 	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
@@ -38,7 +38,7 @@ static enum tf_status install(struct op *op, struct tf_vm *vm, struct group *g, 
 		return table_map(op, &g->nested,
 				 (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) << TF_PAGE_SHIFT, 1,
 				 hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink);
-	word = frame_word(fr);
+	word = frame_word_again(fr, word);
 	unsigned int perm =
 		PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
 	return table_map(op, &g->nested, f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), perm,
@@ -57,9 +57,11 @@ void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome
 	do {
 		s = TF_OK;
 		lock_take(&op, &g->lock);
-		done = frame_is_backed(memmap_frame(&vm->map, f));
+		struct frame *fr = memmap_frame(&vm->map, f);
+		uint64_t word = fr ? frame_word(fr) : 0;
+		done = word & FRAME_BACKED;
 		if (done) {
-			s = install(&op, vm, g, f, flags & TF_WRITE);
+			s = install(&op, vm, g, f, flags & TF_WRITE, word);
 			if (s == TF_OK)
 				g->n.nested_faults++;
 		}

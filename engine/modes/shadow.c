@@ -37,7 +37,8 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 	gfn_t f = gpa_to_gfn(w->gpa);
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
-	if (!frame_is_backed(fr))
+	uint64_t word = fr ? frame_word(fr) : 0;
+	if (!(word & FRAME_BACKED))
 		return AGAIN_BACK;
 	if (w->leaf == 2) {
 		gfn_t base = gfn(f.v & ~((UINT64_C(1) << 18) - 1));
@@ -51,15 +52,15 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 	if (gpa_to_gfn(w->gpa).v != f.v)
 		return AGAIN_BACK; /* the guest changed it between the two walks */
 	if (write) {
-		uint64_t word = frame_word(fr);
 		if (word & FRAME_TRACKED)
 			shadow_unsync_frame(op, vm, g, f);
 		if ((word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 			entry_or(&fr->word, FRAME_DIRTY);
 	}
-	if (shadow_fill(op, v, w, a->at) != TF_OK)
-		return NO_MEMORY;
-	return DONE;
+	enum tf_status s = shadow_fill(op, v, w, a->at, frame_word_again(fr, word));
+	if (s == TF_E_NOENT)
+		return AGAIN_BACK; /* a table's frame was taken away under the walk */
+	return s == TF_OK ? DONE : NO_MEMORY;
 }
 
 /* An access that ends at a device sets A and D as any other. */

@@ -198,9 +198,10 @@ void shadow_drop_stale(struct tf_vm *vm, struct group *g, struct shadow *root, g
 /* May the guest entry be shadowed without a walk of its own: present, accessed, nothing reserved?
  */
 bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte);
-/* Install all levels for a walk that succeeded. TF_E_NOMEM: nothing wrong is installed. */
-enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w,
-			   gva_t at) TF_MUST_CHECK;
+/* Install all levels for a walk that succeeded; `word`: of the frame that it ended at. TF_E_NOENT:
+ * the frame of one of its tables is gone, walk again. TF_E_NOMEM: nothing wrong is installed. */
+enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
+			   uint64_t word) TF_MUST_CHECK;
 /* The root shadow for the vCPU's CR3; NULL in *out when CR3 names no memory. */
 enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out) TF_MUST_CHECK;
 

@@ -145,6 +145,9 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 		return NULL;
 	struct frame *fr = memmap_frame(&vm->map, f);
 	unsigned int pages = r.direct ? 2 : 3;
+	uint64_t word = fr ? frame_word(fr) : 0;
+	if (!r.direct && !(word & FRAME_BACKED))
+		return NULL;
 	if (!fr || pool_fill(&g->pool, pages) != TF_OK)
 		return NULL;
 	s = shadow_struct(vm, g);
@@ -158,7 +161,7 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 	s->spt = tf_host_ptr(vm->h, s->page[0]);
 	s->links = tf_host_ptr(vm->h, s->page[1]);
 	s->snap = r.direct ? NULL : tf_host_ptr(vm->h, s->page[2]);
-	s->guest = r.direct ? NULL : tf_host_ptr(vm->h, word_hpa(frame_word(fr)));
+	s->guest = r.direct ? NULL : tf_host_ptr(vm->h, word_hpa(word));
 	s->gfn = f;
 	s->role = r;
 	s->live = s->touched = true;

@@ -62,9 +62,9 @@ __attribute__((hot)) void shadow_prefill(struct tf_vm *vm, struct group *g, stru
 			continue;
 		gfn_t f = gfn((gpte & SPTE_ADDR) >> TF_PAGE_SHIFT);
 		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!frame_is_backed(fr))
+		uint64_t word = fr ? frame_word(fr) : 0;
+		if (!(word & FRAME_BACKED))
 			continue;
-		uint64_t word = frame_word(fr);
 		spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte, f);
 		g->n.prefills++;
 	}
@@ -82,9 +82,9 @@ static void prefill_pieces(struct tf_vm *vm, struct group *g, struct shadow *s, 
 	for (unsigned int i = from; i < to; i++) {
 		gfn_t f = gfn(s->gfn.v + i);
 		struct frame *fr = memmap_frame(&vm->map, f);
-		if (bit_get(s->present, i) || !frame_is_backed(fr))
+		uint64_t word = fr ? frame_word(fr) : 0;
+		if (bit_get(s->present, i) || !(word & FRAME_BACKED))
 			continue;
-		uint64_t word = frame_word(fr);
 		spte_set_leaf(vm, g, s, i, spte_leaf(piece_gpte(s), word, word_hpa(word), false), 0,
 			      f);
 		g->n.prefills++;
@@ -164,16 +164,16 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 
 /* Install the leaf for the frame of the walk in s (level 0, or 1 for a large one). */
 static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at, gfn_t f,
-		 uint64_t gpte)
+		 uint64_t gpte, uint64_t word)
 {
 	struct tf_vm *vm = v->vm;
 	unsigned int i = gva_index(at, s->role.level);
 	bool large = s->role.level > 0;
 	struct block *b = memmap_block(&vm->map, f);
-	uint64_t word = large ? 0 : frame_word(block_frame(b, f));
 	if (large)
 		f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
-	uint64_t e = spte_leaf(gpte, word, large ? b->large : word_hpa(word), large) | SPTE_A;
+	uint64_t e = spte_leaf(gpte, large ? 0 : word, large ? b->large : word_hpa(word), large) |
+		     SPTE_A;
 	if (bit_get(s->present, i) && !((entry_read(&s->spt[i]) ^ e) & ~(SPTE_A | SPTE_D))) {
 		g->n.spurious_faults++; /* a stale TLB entry, or another vCPU was faster */
 		v->flush = true;
@@ -190,7 +190,15 @@ static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at,
 		shadow_prefill(vm, g, s, from, to);
 }
 
-enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at)
+/* Was the frame of the table below this level's entry taken away since the walk? */
+static bool table_is_gone(const struct tf_vm *vm, const struct walk *w, unsigned int level)
+{
+	gfn_t f = gfn((w->step[level].entry & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	return level > w->leaf && !frame_is_backed(memmap_frame(&vm->map, f));
+}
+
+enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
+			   uint64_t word)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
@@ -207,13 +215,15 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 			break;
 		s = descend(op, vm, g, s, gva_index(at, level), gpte);
 		if (!s) {
-			st = TF_E_NOMEM;
+			/* With the reserve it is the frame of a table that went, not memory. */
+			st = table_is_gone(vm, w, level) ? TF_E_NOENT : TF_E_NOMEM;
 			break;
 		}
 		path_add(&path, s);
 	}
 	if (st == TF_OK)
-		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry);
+		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry,
+		     word);
 	if (st == TF_OK && s->role.level == 0 && !s->role.direct)
 		psc_put(v, w, at, s);
 	path_drop(&path);
@@ -236,7 +246,7 @@ enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out
 	if (!s) {
 		s = shadow_get(op, vm, g, f, r);
 		if (!s)
-			return TF_E_NOMEM;
+			return frame_is_backed(memmap_frame(&vm->map, f)) ? TF_E_NOMEM : TF_E_NOENT;
 		s->pins++;
 		prefill_tables(op, vm, g, s);
 		s->pins--;

@@ -53,7 +53,8 @@ __attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct t
 	bool write = a->flags & TF_WRITE;
 	bool refused = !walk_last(&v->cpu, a, &p->upper, gpte, w);
 	uint64_t page = a->at.v >> TF_PAGE_SHIFT;
-	/* Only the plain case is refused from here: a user's access to a page that is not mapped. */
+	/* Only the plain case is refused from here: a user's access to a page that is not mapped.
+	 */
 	bool plain = (a->flags & TF_ABSENT) && (a->flags & TF_USER) && !(w->pfec & TF_PF_P);
 	if ((page == v->last_page && refused == v->last_refused) || (refused && !plain))
 		return PSC_NONE;

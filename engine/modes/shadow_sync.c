@@ -102,8 +102,8 @@ static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, un
 	struct block *b = is_page ? memmap_block(&vm->map, f) : NULL;
 	if (s->role.level == 0) {
 		struct frame *fr = b ? block_frame(b, f) : NULL;
-		if (frame_is_backed(fr)) {
-			uint64_t word = frame_word(fr);
+		uint64_t word = fr ? frame_word(fr) : 0;
+		if (word & FRAME_BACKED) {
 			spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false),
 				      gpte, f);
 			return;
