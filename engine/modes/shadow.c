@@ -103,6 +103,8 @@ __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access
 			g->n.shadow_faults++;
 		else if (r == FAULTS)
 			g->n.guest_faults++;
+		if (r == FAULTS && quick == PSC_NONE)
+			psc_drop(v, a->at); /* a fault drops what was cached for its address */
 		lock_drop(&op, &g->lock);
 		if (r != AGAIN_BACK && r != AGAIN_DESCRIBE)
 			break;

@@ -213,6 +213,7 @@ enum psc_answer { PSC_NONE, PSC_DONE, PSC_FAULTS };
 enum psc_answer psc_fault(struct tf_vcpu *v, const struct tf_access *a, struct walk *w);
 /* Remember what a walk found; s is the shadow of the leaf table. */
 void psc_put(struct tf_vcpu *v, const struct walk *w, gva_t at, struct shadow *s);
+void psc_drop(struct tf_vcpu *v, gva_t at);
 void psc_clear(struct tf_vcpu *v);
 /* Fill the entries of [from, to) that are not there and that the guest has marked accessed. */
 void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,

@@ -135,6 +135,8 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 			if (child->gfn.v == f.v && child->role.direct == r.direct &&
 			    child->role.pkey == r.pkey) {
 				if (was != gpte) {
+					if ((spte_link(gpte, child) ^ old) & ~SPTE_A)
+						shadow_freshen(op, vm, g, child);
 					entry_write(&s->spt[i], spte_link(gpte, child));
 					s->snap[i] = gpte;
 				}

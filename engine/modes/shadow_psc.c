@@ -32,6 +32,11 @@ void psc_put(struct tf_vcpu *v, const struct walk *w, gva_t at, struct shadow *s
 	};
 }
 
+void psc_drop(struct tf_vcpu *v, gva_t at)
+{
+	slot(v, at)->tag = 0;
+}
+
 void psc_clear(struct tf_vcpu *v)
 {
 	for (unsigned int i = 0; i < PSC_ENTRIES; i++)

@@ -93,8 +93,12 @@ static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, un
 			spte_drop(vm, g, s, i);
 			return;
 		}
-		entry_write(&s->spt[i], spte_link(gpte, shadow_child(vm, g, s, i)));
-		s->snap[i] = gpte;
+		/* Other rights above old leaves would be a translation that no walk ever gave: the
+		 * next fault links it anew, with leaves as fresh as the link. */
+		if ((spte_link(gpte, shadow_child(vm, g, s, i)) ^ old) & ~SPTE_A)
+			spte_drop(vm, g, s, i);
+		else
+			s->snap[i] = gpte;
 		return;
 	}
 	bool is_page = s->role.level == 0 || (gpte & SPTE_PS);

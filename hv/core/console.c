@@ -17,7 +17,9 @@
 
 #define COM2	   0x2f8
 #define FIFO_BYTES 16
-#define LSR_THRE   0x20
+#define LSR_THRE   0x20 /* the FIFO is empty */
+#define LSR_TEMT   0x40 /* and the shift register */
+#define WAIT_READS 1000000u
 
 static struct spin lock;
 static bool seized;
@@ -40,13 +42,23 @@ void console_seize(void)
 	seized = true;
 }
 
+/* A line that never drains (no UART there) must not stop the machine. */
+static void wait_for(uint8_t status)
+{
+	for (unsigned int i = 0; i < WAIT_READS; i++)
+		if (x86_inb(COM2 + 5) & status)
+			return;
+}
+
+void console_drain(void)
+{
+	wait_for(LSR_TEMT);
+}
+
 static void put(char c)
 {
 	if (!room) {
-		/* A line that never drains (no UART there) must not stop the machine. */
-		for (unsigned int i = 0; i < 1000000; i++)
-			if (x86_inb(COM2 + 5) & LSR_THRE)
-				break;
+		wait_for(LSR_THRE);
 		room = FIFO_BYTES;
 	}
 	room--;

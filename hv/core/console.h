@@ -13,6 +13,9 @@ void console_init(void);
 /* The console is taken over for last words: its lock is ignored from now on. */
 void console_seize(void);
 
+/* Wait until all is out on the line: a machine that is switched off drops what it holds. */
+void console_drain(void);
+
 /* {"ev":NAME */
 void json_begin(const char *event);
 /* }\n */

@@ -134,6 +134,8 @@ void devices_create(void)
 		 * memory lock: worth it only where nobody else wants that lock. */
 		.kvm_pv_eoi = vm.cpus == 1,
 		.kvm_pv_ipi = true,
+		/* A #PF exit would have to tell the engine the guest's PKRU. */
+		.no_pku = vm.mode == TF_SHADOW,
 		.no_la57 = true,
 		.tsc_khz = vm.tsc_khz,
 	};

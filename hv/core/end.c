@@ -17,6 +17,10 @@
 #define STOP_WAIT_US 100u
 #define STOP_WAITS   10000u
 
+/* Codes of an END_ERROR: the statuses that the command exits with (docs/protocol.md). */
+#define CODE_STOPPED  3u
+#define CODE_BAD_FILE 66u
+
 struct vm vm;
 
 static const char *const reason_text[] = {
@@ -72,20 +76,34 @@ void vm_end(enum end_reason reason, unsigned int code)
 	if (reason == END_ASSERT)
 		console_seize();
 	report_end(reason_text[reason], code, reason != END_ASSERT);
+	console_drain();
 	acpi_power_off();
 	vm_park();
 }
 
-void vm_fail(const char *fmt, ...)
+static _Noreturn void fail(unsigned int code, const char *fmt, va_list ap)
 {
 	char text[256];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	log_error("%s", text);
+	vm_end(END_ERROR, code);
+}
+
+void vm_fail(const char *fmt, ...)
+{
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	log_error("%s", text);
-	vm_end(END_ERROR, vm.start_tsc ? 3 : 66);
+	fail(CODE_STOPPED, fmt, ap);
+}
+
+void vm_refuse(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fail(CODE_BAD_FILE, fmt, ap);
 }
 
 void hv_panic(const char *file, int line, const char *what)

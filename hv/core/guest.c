@@ -57,8 +57,12 @@ void guest_create(void)
 
 static enum tf_status write_guest(void *ctx, uint64_t at, const void *from, size_t n)
 {
+	enum tf_status s = tf_mem_write(vm.mmu, gpa(at), from, n);
+
 	(void)ctx;
-	return tf_mem_write(vm.mmu, gpa(at), from, n);
+	if (s == TF_E_NOMEM) /* not the kernel's fault */
+		vm_fail("the machine has no memory left for the guest");
+	return s;
 }
 
 static void write_acpi(void)
@@ -113,10 +117,10 @@ void guest_load(struct load_entry *entry)
 	struct load_error err;
 
 	if (!boot_info.modules)
-		vm_fail("no guest kernel: the boot loader gave no module");
+		vm_refuse("no guest kernel: the boot loader gave no module");
 	write_acpi();
 	if (!load_guest(&mem, &in, entry, &err))
-		vm_fail("%s", err.text);
+		vm_refuse("%s", err.text);
 	for (unsigned int i = 0; i < boot_info.modules; i++)
 		release(&boot_info.module[i]);
 }

@@ -50,6 +50,8 @@ static void start_guest(void)
 
 	guest_create();
 	smp_cpu_init(v);
+	if (vm.mode == TF_SHADOW)
+		svm_probe_shadow(v);
 	guest_load(&entry);
 	report_hello();
 	vm.start_tsc = x86_rdtsc();

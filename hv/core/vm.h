@@ -50,8 +50,10 @@ enum end_reason {
  * first caller wins, and no call returns. */
 _Noreturn void vm_end(enum end_reason reason, unsigned int code);
 
-/* One clear line, then vm_end(END_ERROR): code 66 before the guest starts, 3 after. */
+/* One clear line, then vm_end(END_ERROR). vm_fail(): what the hypervisor needs is not there (code
+ * 3); vm_refuse(): the guest's kernel or initrd is not what it should be (code 66). */
 _Noreturn void vm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void vm_refuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* An impossible state in the hypervisor itself. */
 _Noreturn void hv_panic(const char *file, int line, const char *what);

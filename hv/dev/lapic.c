@@ -67,6 +67,21 @@ void lapic_accept(struct lapic *l, uint8_t vector)
 	l->isr[vector / 64] |= bit;
 }
 
+void lapic_offer(struct lapic *l, uint8_t vector)
+{
+	__atomic_fetch_and(&l->irr[vector / 64], ~(UINT64_C(1) << (vector % 64)), __ATOMIC_SEQ_CST);
+}
+
+void lapic_offered(struct lapic *l, uint8_t vector, bool taken)
+{
+	uint64_t bit = UINT64_C(1) << (vector % 64);
+
+	if (taken)
+		l->isr[vector / 64] |= bit;
+	else
+		__atomic_fetch_or(&l->irr[vector / 64], bit, __ATOMIC_SEQ_CST);
+}
+
 void lapic_eoi(struct lapic *l)
 {
 	int v = lapic_highest(l->isr);
@@ -128,7 +143,7 @@ static bool pv_eoi_allowed(const struct lapic *l, int offered)
 			offered >= 0 && offered / 64 == i ? UINT64_C(1) << (offered % 64) : 0;
 		uint64_t service = l->isr[i] | mine;
 
-		if (__atomic_load_n(&l->irr[i], __ATOMIC_RELAXED) & ~mine)
+		if (__atomic_load_n(&l->irr[i], __ATOMIC_RELAXED))
 			return false;
 		if (service & __atomic_load_n(&l->tmr[i], __ATOMIC_RELAXED))
 			return false;

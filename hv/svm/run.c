@@ -208,6 +208,8 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 		v->event = EVENT_VALID | EVENT_TYPE_INTR | (unsigned int)vector;
 		vector = lapic_pending(&v->apic);
 	}
+	if (vector >= 0)
+		lapic_offer(&v->apic, (uint8_t)vector);
 	lapic_enter(&v->apic, vector);
 	b->ctl.event_inj = v->event;
 	b->ctl.int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
@@ -243,9 +245,10 @@ __attribute__((hot)) static void unload_event(struct vcpu *v)
 	v->event = info;
 	if (v->virq >= 0) {
 		/* Some CPUs leave V_IRQ set when the delivery itself made the exit. */
-		if (!(c->int_ctl & V_IRQ) ||
-		    (info && type == EVENT_TYPE_INTR && (int)(info & EVENT_VECTOR_MASK) == v->virq))
-			lapic_accept(&v->apic, (uint8_t)v->virq);
+		lapic_offered(&v->apic, (uint8_t)v->virq,
+			      !(c->int_ctl & V_IRQ) ||
+				      (info && type == EVENT_TYPE_INTR &&
+				       (int)(info & EVENT_VECTOR_MASK) == v->virq));
 		v->virq = -1;
 	}
 	lapic_exit(&v->apic, (uint8_t)(c->int_ctl & V_TPR_MASK));
@@ -323,6 +326,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 			/* Undo: nothing was given to the CPU yet. */
 			__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
 			v->event = v->vmcb->ctl.event_inj;
+			if (v->virq >= 0)
+				lapic_offered(&v->apic, (uint8_t)v->virq, false);
 			v->virq = -1;
 			lapic_exit(&v->apic, lapic_cr8(&v->apic));
 			continue;

@@ -20,6 +20,9 @@ extern uint32_t svm_asids;
 void svm_check(void);
 /* Turn SVM on; on each CPU. */
 void svm_enable(struct vcpu *v);
+/* Can a shadow root work on this machine? Ends the VM with one clear line if not. Own CPU, after
+ * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
+void svm_probe_shadow(struct vcpu *v);
 /* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
 void svm_maps_init(void);
 

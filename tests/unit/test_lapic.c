@@ -433,6 +433,27 @@ static void test_timer(void **state)
 	assert_int_equal(world.armed, 0);
 }
 
+/* One posted while its vector is offered is another one: it must not merge with the first. */
+static void test_offer(void **state)
+{
+	struct lapic *l = &cpu[0];
+
+	(void)state;
+	enable_x2();
+	lapic_post(l, 0x61, false, 0);
+	lapic_offer(l, 0x61);
+	assert_int_equal(lapic_pending(l), -1);
+	lapic_post(l, 0x61, false, 1); /* the guest serves the first, without an exit so far */
+	lapic_offered(l, 0x61, true);
+	assert_int_equal(lapic_pending(l), -1); /* held back by the one in service */
+	write_ok(l, 0x80b, 0);
+	assert_int_equal(lapic_pending(l), 0x61);
+	/* One that was not taken is pending again. */
+	lapic_offer(l, 0x61);
+	lapic_offered(l, 0x61, false);
+	assert_int_equal(lapic_pending(l), 0x61);
+}
+
 static void test_pv_eoi(void **state)
 {
 	struct lapic *l = &cpu[0];
@@ -469,10 +490,11 @@ static void test_pv_eoi(void **state)
 	write_ok(l, 0x80b, 0);
 	/* Offered as a virtual interrupt, taken and ended without an exit between. */
 	assert_int_equal(lapic_pending(l), 0x51);
+	lapic_offer(l, 0x51);
 	lapic_enter(l, 0x51);
 	assert_int_equal(world.word, 1);
 	world.word = 0;
-	lapic_accept(l, 0x51);
+	lapic_offered(l, 0x51, true);
 	lapic_exit(l, 0);
 	assert_int_equal(read_ok(l, 0x812), 0);
 	assert_int_equal(lapic_pending(l), -1);
@@ -606,6 +628,7 @@ int main(void)
 		cmocka_unit_test_setup(test_ipis_xapic, setup),
 		cmocka_unit_test_setup(test_kvm_ipi, setup),
 		cmocka_unit_test_setup(test_timer, setup),
+		cmocka_unit_test_setup(test_offer, setup),
 		cmocka_unit_test_setup(test_pv_eoi, setup),
 		cmocka_unit_test_setup(test_ioapic, setup),
 		cmocka_unit_test_setup(test_threads, setup),

@@ -53,6 +53,7 @@ struct options {
 	unsigned int load; /* percent of the normal number of rounds */
 	bool verbose;
 	bool xapic; /* do not use x2APIC */
+	bool strict;
 };
 extern struct options options;
 
@@ -163,11 +164,13 @@ enum user_access {
 	USER_WRITE,
 	USER_OR,
 	USER_FETCH,
+	USER_READ8,
+	USER_WRITE8,
 };
 /* Where a space must map user_code_page (user, not writable) before try_user() is used on it. */
 #define USER_CODE_VA 0x700000000000ull
 extern uint8_t user_code_page[4096];
-struct fault try_user(enum user_access what, uint64_t va, uint8_t byte);
+struct fault try_user(enum user_access what, uint64_t va, uint64_t value);
 
 /* ---- CPUs ---- */
 
@@ -214,7 +217,8 @@ static inline struct cpu *cpu_at(unsigned int i)
 
 void cpu_setup(struct cpu *c, unsigned int index); /* GDT, IDT, TSS of the CPU that calls */
 unsigned int cpus_start(unsigned int limit);	   /* count and start the others */
-unsigned int cpus_told(const char **source);	   /* how many the machine says it has */
+bool cpu_restart(unsigned int i);
+unsigned int cpus_told(const char **source); /* how many the machine says it has */
 /* Have another CPU run fn(arg); it runs with interrupts as the CPU had: off. */
 void cpu_start(unsigned int i, void (*fn)(void *), void *arg);
 void cpu_wait(unsigned int i);

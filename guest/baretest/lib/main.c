@@ -1,7 +1,8 @@
 /* Start, command line, the run over the tests, and the end.
  *
  * Command line: only=PREFIX (tests whose name begins so; also runs those that must be asked for),
- * seed=N, cpus=N, load=PERCENT (of the rounds), apic=x (stay in xAPIC mode), verbose=1, list=1.
+ * seed=N, cpus=N, load=PERCENT (of the rounds), apic=x (stay in xAPIC mode), strict=1
+ * (tests/random.c), verbose=1, list=1.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include <stdarg.h>
@@ -108,6 +109,8 @@ static void option(const char *w)
 		options.load = (unsigned int)number(w + 5);
 	else if (has_prefix(w, "apic=x"))
 		options.xapic = true;
+	else if (has_prefix(w, "strict=1"))
+		options.strict = true;
 	else if (has_prefix(w, "verbose=1"))
 		options.verbose = true;
 	else if (has_prefix(w, "list=1"))

@@ -117,6 +117,8 @@ access_write8:
 	.globl user_write
 	.globl user_or
 	.globl user_fetch
+	.globl user_read8
+	.globl user_write8
 user_code_start:
 user_read:
 	movzbl (%rdi), %eax
@@ -126,6 +128,12 @@ user_write:
 	int $VEC_USER_RETURN
 user_or:
 	lock orb $0, (%rdi)
+	int $VEC_USER_RETURN
+user_read8:
+	mov (%rdi), %rax
+	int $VEC_USER_RETURN
+user_write8:
+	mov %rsi, (%rdi)
 	int $VEC_USER_RETURN
 user_fetch:
 	jmp *%rdi

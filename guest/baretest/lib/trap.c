@@ -20,6 +20,7 @@ uint8_t user_code_page[4096] __attribute__((aligned(4096)));
 extern uint8_t trap_stubs[];
 extern uint8_t user_code_start[], user_code_end[];
 extern uint8_t user_read[], user_write[], user_or[], user_fetch[];
+extern uint8_t user_read8[], user_write8[];
 extern uint64_t boot_gdt[GDT_ENTRIES];
 
 uint64_t attempt_call(struct recover *, uint64_t (*)(uint64_t, uint64_t), uint64_t, uint64_t);
@@ -163,15 +164,13 @@ struct fault attempt(uint64_t (*fn)(uint64_t, uint64_t), uint64_t a, uint64_t b)
 	return c->fault;
 }
 
-struct fault try_user(enum user_access what, uint64_t va, uint8_t byte)
+struct fault try_user(enum user_access what, uint64_t va, uint64_t value)
 {
 	static uint8_t *const entry[] = {
-		[USER_READ] = user_read,
-		[USER_WRITE] = user_write,
-		[USER_OR] = user_or,
-		[USER_FETCH] = user_fetch,
+		[USER_READ] = user_read,   [USER_WRITE] = user_write, [USER_OR] = user_or,
+		[USER_FETCH] = user_fetch, [USER_READ8] = user_read8, [USER_WRITE8] = user_write8,
 	};
 
 	this_cpu()->user_rip = USER_CODE_VA + (uint64_t)(entry[what] - user_code_start);
-	return attempt(enter_user, va, byte);
+	return attempt(enter_user, va, value);
 }

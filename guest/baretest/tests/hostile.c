@@ -221,7 +221,7 @@ static void stack_nowhere(void)
 	space_leave();
 	CHECK(own_sum() == before, "our own code changed");
 }
-BARETEST_ASKED(hostile_zstack, "hostile/stack-nowhere", stack_nowhere);
+BARETEST(hostile_zstack, "hostile/stack-nowhere", stack_nowhere);
 
 /* Control registers refuse what they must. Not asked for, as TCG (7.2) allows them and then runs on
  * in no mode that there is: CR0.PG without PE, NW without CD, CR4 without PAE in long mode. */
@@ -389,14 +389,14 @@ static void junk_tables(void)
 BARETEST(hostile_junk, "hostile/junk", junk_tables);
 
 /* The same without any flush: no answer can be foretold, but nothing else may be hit. */
-static void junk_stale(void)
-{
-	struct junk j = {rng_for("hostile/junk-stale", 0), space_new(), block_alloc()};
-	uint64_t before = own_sum(), guard = page_tagged(0x600d);
+static struct junk stale;
 
-	REQUIRE(j.arena, "no block");
-	memset(at(j.arena), 0, MIB2);
-	space_map_user_code(j.root);
+static void stale_work(void *arg)
+{
+	struct junk j = stale;
+
+	(void)arg;
+	j.rng = rng_for("hostile/junk-stale", this_cpu()->index);
 	space_enter(j.root);
 	for (unsigned int n = 0; n < rounds(3000); n++) {
 		unsigned int dice = rng_below(&j.rng, 32);
@@ -420,12 +420,38 @@ static void junk_stale(void)
 			attempt(access_write8, va, junk_entry(&j));
 	}
 	space_leave();
+}
+
+static void run_stale(bool all)
+{
+	uint64_t before = own_sum(), guard = page_tagged(0x600d);
+
+	stale = (struct junk){.root = space_new(), .arena = block_alloc()};
+	REQUIRE(stale.arena, "no block");
+	memset(at(stale.arena), 0, MIB2);
+	space_map_user_code(stale.root);
+	if (all)
+		cpus_run(stale_work, NULL);
+	else
+		stale_work(NULL);
 	for (unsigned int i = 0; i < 512; i++)
 		CHECK(at(guard)[i] == 0x600d, "a page outside was written: word %u is 0x%lx", i,
 		      at(guard)[i]);
 	CHECK(own_sum() == before, "our own code changed");
 }
+
+static void junk_stale(void)
+{
+	run_stale(false);
+}
 BARETEST(hostile_stale, "hostile/junk-stale", junk_stale);
+
+/* And from all CPUs at once, on one root. */
+static void junk_all(void)
+{
+	run_stale(true);
+}
+BARETEST_SMP(hostile_stale_smp, "hostile/junk-all-cpus", junk_all);
 
 /* ---- ends of the machine, only when asked for ---- */
 

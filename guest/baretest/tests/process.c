@@ -83,17 +83,17 @@ struct process {
 	unsigned int tag;
 };
 
-static void kernel_half(uint64_t root, uint64_t kernel)
+static void kernel_half(uint64_t root, uint64_t from)
 {
 	for (unsigned int i = 256; i < 512; i++)
-		at(root)[i] = at(kernel)[i];
+		at(root)[i] = at(from)[i];
 }
 
-static struct process process_new(uint64_t kernel, unsigned int tag, unsigned int pages)
+static struct process process_new(uint64_t half, unsigned int tag, unsigned int pages)
 {
 	struct process p = {space_new(), tag};
 
-	kernel_half(p.root, kernel);
+	kernel_half(p.root, half);
 	for (unsigned int i = 0; i < pages; i++)
 		space_map(p.root, T_BASE + i * 5 * PAGE, page_tagged(tag + i),
 			  PTE_P | PTE_W | PTE_U);
@@ -110,28 +110,32 @@ static void process_free(struct process *p, unsigned int pages)
 	page_free(p->root);
 }
 
-static void forks(void)
-{
-	enum { ALIVE = 5, PAGES_EACH = 8 };
-	uint64_t kernel = space_new(), shared = page_tagged(0);
-	struct process p[ALIVE] = {0};
+enum { ALIVE = 5, PAGES_EACH = 8 };
 
-	for (unsigned int i = 0; i < 16; i++)
-		space_map(kernel, T_HIGH + i * PAGE, shared, PTE_P | PTE_W | PTE_G);
-	for (unsigned int n = 0; n < rounds(1200) && !test_failed(); n++) {
+static uint64_t kernel;
+static unsigned int fork_rounds;
+
+/* Each CPU has processes of its own, and a page of its own in the kernel's half that all share. */
+static void fork_work(void *arg)
+{
+	unsigned int me = this_cpu()->index, mine = me * 1000000;
+	struct process p[ALIVE] = {0};
+	uint64_t own = T_HIGH + me * PAGE;
+
+	(void)arg;
+	for (unsigned int n = 0; n < fork_rounds && !test_failed(); n++) {
 		struct process *now = &p[n % ALIVE], *back;
 
 		if (now->root)
 			process_free(now, PAGES_EACH);
-		*now = process_new(kernel, n * 100, PAGES_EACH);
+		*now = process_new(kernel, mine + n * 100, PAGES_EACH);
 		space_enter(now->root);
 		for (unsigned int i = 0; i < PAGES_EACH; i += 2)
 			CHECK(peek(T_BASE + i * 5 * PAGE) == now->tag + i,
 			      "process %u page %u reads %lu", n, i, peek(T_BASE + i * 5 * PAGE));
 		poke(T_BASE + 8, n);
-		CHECK(peek(T_HIGH + n % 16 * PAGE) == n, "kernel page: %lu, not %u",
-		      peek(T_HIGH + n % 16 * PAGE), n);
-		poke(T_HIGH + n % 16 * PAGE, n + 1);
+		CHECK(peek(own) == n, "kernel page: %lu, not %u", peek(own), n);
+		poke(own, n + 1);
 		back = &p[(n + 2) % ALIVE];
 		if (back->root) {
 			space_enter(back->root);
@@ -141,16 +145,37 @@ static void forks(void)
 		space_leave();
 	}
 }
+
+static void forks_setup(unsigned int n)
+{
+	fork_rounds = n;
+	kernel = space_new();
+	for (unsigned int i = 0; i < cpu_count; i++)
+		space_map(kernel, T_HIGH + i * PAGE, page_tagged(0), PTE_P | PTE_W | PTE_G);
+}
+
+static void forks(void)
+{
+	forks_setup(rounds(1200));
+	fork_work(NULL);
+}
 BARETEST(process_forks, "process/forks", forks);
+
+static void forks_all(void)
+{
+	forks_setup(rounds(400));
+	cpus_run(fork_work, NULL);
+}
+BARETEST_SMP(process_forks_smp, "process/forks-all-cpus", forks_all);
 
 /* KPTI: each process has a user root (little kernel in it) and a kernel root sharing the user's
  * tables; entries and exits switch between them. */
 static void two_halves(void)
 {
-	uint64_t kernel = space_new();
 	struct process p[2];
 	uint64_t user[2];
 
+	kernel = space_new();
 	space_map(kernel, T_HIGH, page_tagged(42), PTE_P | PTE_W | PTE_G);
 	for (unsigned int i = 0; i < 2; i++) {
 		p[i] = process_new(kernel, 100 * i, 4);

@@ -8,103 +8,10 @@
 #define VEC_SHOOT 0x50
 #define BUDGET	  deadline_ms(rounds(500))
 
-/* ---- starting, IPIs ---- */
-
-static uint32_t ids[CPU_MAX];
-
-static void note_id(void *arg)
-{
-	(void)arg;
-	ids[this_cpu()->index] = apic_id();
-}
-
-static void started(void)
-{
-	const char *source;
-	unsigned int told = cpus_told(&source), want = told;
-	const volatile uint16_t *mark = (const volatile uint16_t *)(uint64_t)REAL_MARKS;
-
-	if (options.cpus && options.cpus < want)
-		want = options.cpus;
-	CHECK(cpu_count == want, "%u CPUs run, %s says %u", cpu_count, source, told);
-	cpus_run(note_id, NULL);
-	for (unsigned int i = 0; i < cpu_count; i++)
-		for (unsigned int j = 0; j < i; j++)
-			CHECK(ids[i] != ids[j], "CPUs %u and %u have APIC id %u", i, j, ids[i]);
-	if (cpu_count > 1)
-		CHECK(mark[0] == TRAMPOLINE >> 4 && mark[1] == 0x4142 && mark[3] == 0x4142,
-		      "real mode left 0x%x 0x%x 0x%x", mark[0], mark[1], mark[3]);
-}
-BARETEST(smp_a_start, "smp/start", started);
-
-static volatile uint32_t hits[CPU_MAX];
-
-static void count_hit(struct trap_frame *f)
-{
-	(void)f;
-	ADD(&hits[this_cpu()->index], 1);
-	apic_eoi();
-}
-
+static uint64_t shared_root;
 static volatile uint32_t quit;
 
-static void wait_interrupts(void *arg)
-{
-	bool halt = arg;
-
-	sti();
-	while (!LOAD(&quit)) {
-		if (halt) {
-			cli();
-			if (LOAD(&quit))
-				break;
-			sti_hlt();
-		} else {
-			pause();
-		}
-	}
-	cli();
-}
-
-/* Directed and to-all-others IPIs arrive once each, at CPUs that spin and that are in HLT. */
-static void ipis(void)
-{
-	uint64_t budget = BUDGET;
-
-	vector_set(VEC_SHOOT, count_hit);
-	for (unsigned int halt = 0; halt < 2; halt++) {
-		memset((void *)hits, 0, sizeof(hits));
-		STORE(&quit, 0);
-		for (unsigned int i = 1; i < cpu_count; i++)
-			cpu_start(i, wait_interrupts, (void *)(uint64_t)halt);
-		for (unsigned int n = 1; n <= rounds(20); n++) {
-			uint64_t until = deadline_ms(2000);
-
-			if (n & 1)
-				apic_icr(0xc4000 | VEC_SHOOT, 0);
-			else
-				for (unsigned int i = 1; i < cpu_count; i++)
-					apic_icr(0x4000 | VEC_SHOOT, cpu_at(i)->apic_id);
-			for (unsigned int i = 1; i < cpu_count; i++) {
-				while (LOAD(&hits[i]) < n && !is_past(until))
-					pause();
-				CHECK(LOAD(&hits[i]) == n, "CPU %u got %u of %u IPIs (halt %u)", i,
-				      LOAD(&hits[i]), n, halt);
-			}
-			if (test_failed() || is_past(budget))
-				break;
-		}
-		STORE(&quit, 1);
-		apic_icr(0xc4000 | VEC_SHOOT, 0);
-		for (unsigned int i = 1; i < cpu_count; i++)
-			cpu_wait(i);
-	}
-}
-BARETEST_SMP(smp_b_ipi, "smp/ipi", ipis);
-
 /* Locked adds by all, through a different address on each CPU. */
-static uint64_t shared_root;
-
 static void add_many(void *arg)
 {
 	volatile uint64_t *p = (volatile uint64_t *)(T_BASE + this_cpu()->index * MIB2);
