@@ -270,7 +270,8 @@ static int conclude(struct run *r)
 	const char *reason;
 	int status;
 
-	if (r->o.verbose || (!r->stream.hello && !r->reason))
+	/* QEMU's words matter where nothing else tells how it ended. */
+	if (r->o.verbose || (!r->stream.hello && !r->stream.ended && !r->reason))
 		qemu_words_say(r);
 	if (r->reason) {
 		if (!strcmp(r->reason, "timeout")) {

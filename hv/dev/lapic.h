@@ -122,9 +122,9 @@ void lapic_init_reset(struct lapic *l);
 int lapic_pending(const struct lapic *l);
 /* The guest takes this vector now (or has taken it): IRR to ISR. */
 void lapic_accept(struct lapic *l, uint8_t vector);
-/* This vector is offered to the CPU, which gives it to the guest without an exit: it leaves IRR, so that
- * one posted from now on is another one and not lost in it. After the exit: it was taken (it is in ISR)
- * or not (it is in IRR again). */
+/* This vector is offered to the CPU, which gives it to the guest without an exit: it leaves IRR, so
+ * that one posted from now on is another one and not lost in it. After the exit: it was taken (it
+ * is in ISR) or not (it is in IRR again). */
 void lapic_offer(struct lapic *l, uint8_t vector);
 void lapic_offered(struct lapic *l, uint8_t vector, bool taken);
 /* After each exit: take over the guest's CR8 and, if it was armed, the paravirtual EOI. */

@@ -165,12 +165,14 @@ static _Noreturn void exit_unknown(struct vcpu *v)
 {
 	const struct vmcb *b = v->vmcb;
 
-	log_error("unexpected exit %lx info1 %lx info2 %lx at %lx, cr0 %lx cr3 %lx cr4 %lx efer %lx",
-		  b->ctl.exit_code, b->ctl.exit_info1, b->ctl.exit_info2, b->save.rip, b->save.cr0,
-		  b->save.cr3, b->save.cr4, b->save.efer);
-	log_info("vcpu %u: event %lx was %lx, int_ctl %lx, asid %u of %u, rflags %lx rsp %lx cpl %u",
-		 v->index, b->ctl.event_inj, b->ctl.exit_int_info, b->ctl.int_ctl, b->ctl.asid,
-		 svm_asids, b->save.rflags, b->save.rsp, b->save.cpl);
+	log_error(
+		"unexpected exit %lx info1 %lx info2 %lx at %lx, cr0 %lx cr3 %lx cr4 %lx efer %lx",
+		b->ctl.exit_code, b->ctl.exit_info1, b->ctl.exit_info2, b->save.rip, b->save.cr0,
+		b->save.cr3, b->save.cr4, b->save.efer);
+	log_info(
+		"vcpu %u: event %lx was %lx, int_ctl %lx, asid %u of %u, rflags %lx rsp %lx cpl %u",
+		v->index, b->ctl.event_inj, b->ctl.exit_int_info, b->ctl.int_ctl, b->ctl.asid,
+		svm_asids, b->save.rflags, b->save.rsp, b->save.cpl);
 	vm_end(END_ASSERT, 0);
 }
 

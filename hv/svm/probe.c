@@ -1,8 +1,7 @@
 /* Does this machine intercept what a shadow root needs? Tried once, on a guest of two instructions.
  *
  * A guest that reads CR3 without an exit sees our root in place of its own and is lost in ways that
- * tell nobody why. QEMU 10.0 does that: its translator forgot the intercepts of CR reads. No CPUID
- * bit tells, so the only way is to look.
+ * tell nobody why. QEMU 10.0 lets it; no CPUID bit tells, so the only way is to look.
  *
  * The guest runs in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1.
  *

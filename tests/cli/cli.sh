@@ -155,6 +155,7 @@ export FAKE=triple_fault && is 2 'the guest crashed \(triple fault\)' run
 export FAKE=assert && is 3 'the hypervisor stopped: assert' run
 export FAKE=error FAKE_CODE=66 && is 66 'one clear line' run
 export FAKE_CODE=3 && is 3 'one clear line' run
+export FAKE=unfit && is 3 '^twofold: one clear line' run
 export FAKE=die && is 3 'the hypervisor died without a last word' run
 export FAKE=nostart
 timeout 20 "$twofold" run >out 2>err </dev/null
