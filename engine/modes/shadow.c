@@ -34,6 +34,8 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 			shadow_drop_stale(vm, g, v->root, a->at);
 		return FAULTS;
 	}
+	if (w->levels != v->root->role.level + 1u)
+		return DONE; /* paging is not what it was when the root was loaded: load again */
 	gfn_t f = gpa_to_gfn(w->gpa);
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
