@@ -181,10 +181,12 @@ static void command(struct input *in, struct tf_vm *vm)
 		s = tf_walk(c->v, &a, what & 64, &t, &o);
 		break;
 	}
-	default: { /* calls out of the blue: a fault that no hardware raised */
+	default: { /* a fault that no hardware raised, on what was loaded */
 		struct tf_outcome o;
 		uint64_t k = take(in, 1);
-		if (k & 0x80) {
+		if (!hw_enter(c))
+			break;
+		if (c->load.mode == TF_SHADOW) {
 			struct tf_access a = {.at = gva(take(in, 8)), .flags = k & 31};
 			tf_shadow_fault(c->v, &a, &o);
 		} else {
@@ -212,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.vcpus = 2,
 		.shadow_pages = k & 4 ? 24 : 0,
 		.host_1g = k & 8,
-		.large_backing = k & 16,
+		.large_backing = (k & 24) == 24, /* seldom: it is slow */
 	};
 
 	if (size < 4 || size > 4096)

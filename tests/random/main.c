@@ -112,6 +112,7 @@ static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 			.levels = k % 5 == 4 ? 5 : 4,
 			.format = k % 7 == 3 ? TF_EPT : TF_NPT,
 			.check_every = 16,
+			.trace_from = ~UINT64_C(0),
 		};
 		if (run(&c, false) != c.steps)
 			good = false;
@@ -141,7 +142,6 @@ int main(int argc, char **argv)
 		{"format", required_argument, NULL, 'f'},
 		{"check", required_argument, NULL, 'c'},
 		{"shadow-pages", required_argument, NULL, 'p'},
-		{"lax", required_argument, NULL, 'z'},
 		{"no-fail", no_argument, NULL, 'x'},
 		{"trace", required_argument, NULL, 't'},
 		{"replay", no_argument, NULL, 'r'},
@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 			       .check_every = 1,
 			       .trace_from = ~UINT64_C(0)};
 	bool seeded = false, replay = false;
-	unsigned int rounds = 2;
+	unsigned int rounds = 8;
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -186,9 +186,6 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			c.shadow_pages = (unsigned int)atoi(optarg);
-			break;
-		case 'z':
-			c.lax = (unsigned int)atoi(optarg);
 			break;
 		case 'x':
 			c.no_fail = true;

@@ -252,11 +252,6 @@ static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t 
 		ref_ask(&w->ref, cpu, va, flags, true, &a);
 		at = reached(w, res, &a);
 	}
-	uint64_t now;
-	uint32_t pfec;
-	if (at == ~UINT64_C(0) && res->end == HW_DEVICE && (w->conf.lax & 1) &&
-	    ref_walk_now(&w->ref, cpu, va, flags, &now, &pfec) && now == res->gpa)
-		return;
 	if (at == ~UINT64_C(0)) {
 		struct hw_frame *f =
 			res->end == HW_DONE ? &w->hw.frame[fakehost_frame(hpa(res->hpa))] : NULL;
@@ -304,10 +299,8 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 			world_fail(w, "%s", w->hw.broken);
 			return HW_BROKEN;
 		}
-		sync_access(w, cpu, va, flags,
-			    res.end == HW_DONE || res.end == HW_DEVICE ||
-				    (res.end == HW_NOMEM && (w->conf.lax & 2)),
-			    &res, op, operand);
+		sync_access(w, cpu, va, flags, res.end == HW_DONE || res.end == HW_DEVICE, &res, op,
+			    operand);
 		world_trace_path(w, cpu, va);
 		if (w->failed)
 			return HW_BROKEN;
@@ -353,8 +346,7 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 				   (unsigned long long)res.cr2, list(&a, text, sizeof(text)));
 			return HW_BROKEN;
 		}
-		if (!(w->conf.lax & 16))
-			ref_fault(&w->ref, cpu, va);
+		ref_fault(&w->ref, cpu, va);
 		uint64_t at;
 		uint32_t pfec;
 		if (!ref_walk_now(&w->ref, cpu, va, flags, &at, &pfec))
@@ -429,8 +421,7 @@ void world_check(struct world *w)
 	if (w->hw.broken[0])
 		world_fail(w, "%s", w->hw.broken);
 	tf_counters_read(w->vm, &n);
-	if (w->hw.conf.shadow_pages && !(w->conf.lax & 4) &&
-	    n.shadow_tables > w->hw.conf.shadow_pages)
+	if (w->hw.conf.shadow_pages && n.shadow_tables > w->hw.conf.shadow_pages)
 		world_fail(w, "%llu shadow tables, the bound is %u",
 			   (unsigned long long)n.shadow_tables, w->hw.conf.shadow_pages);
 }
@@ -454,7 +445,7 @@ bool world_init(struct world *w, const struct world_conf *c)
 	memset(w, 0, sizeof(*w));
 	w->conf = *c;
 	w->rng.s = c->seed * 7919 + 1;
-	w->nxe = !rng_one_in(&w->rng, 8);
+	w->nxe = !rng_one_in(&w->rng, 4);
 	w->pcide = rng_one_in(&w->rng, 2);
 	w->pke = rng_one_in(&w->rng, 3);
 	w->maxphyaddr = 36 + (unsigned int)rng_below(&w->rng, 12);
@@ -489,8 +480,9 @@ bool world_init(struct world *w, const struct world_conf *c)
 	struct tf_regs r = {
 		.cr0 = X_CR0_PE | X_CR0_PG | X_CR0_WP,
 		.cr3 = w->root[0],
-		.cr4 = X_CR4_PAE | X_CR4_PGE | (w->pcide ? X_CR4_PCIDE : 0) |
-		       (w->pke ? X_CR4_PKE : 0) | (c->levels == 5 ? X_CR4_LA57 : 0),
+		.cr4 = X_CR4_PAE | (rng_one_in(&w->rng, 4) ? 0 : X_CR4_PGE) |
+		       (w->pcide ? X_CR4_PCIDE : 0) | (w->pke ? X_CR4_PKE : 0) |
+		       (c->levels == 5 ? X_CR4_LA57 : 0),
 		.efer = X_EFER_LME | X_EFER_LMA | (w->nxe ? X_EFER_NXE : 0),
 	};
 	s = hw_attach(&w->hw, w->vm, &r, c->seed ^ 0x5eed);

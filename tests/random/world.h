@@ -48,7 +48,6 @@ struct world_conf {
 	unsigned int shadow_pages; /* 0: by seed */
 	bool no_fail;		   /* no failing allocations */
 	uint64_t trace_from;	   /* print operations from this step on */
-	unsigned int lax;	   /* rules not judged, by bit: while the engine is being mended */
 };
 
 struct world {

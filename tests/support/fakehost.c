@@ -52,6 +52,17 @@ static uint8_t *frame_ptr(struct fakehost *f, uint64_t frame)
 	return f->arena + frame * TF_PAGE_SIZE;
 }
 
+/* Other CPUs' walks look at a frame's state while it changes. */
+static enum fake_state state_of(const struct fakehost *f, uint64_t frame)
+{
+	return (enum fake_state)__atomic_load_n(&f->state[frame], __ATOMIC_ACQUIRE);
+}
+
+static void set_state(struct fakehost *f, uint64_t frame, enum fake_state s)
+{
+	__atomic_store_n(&f->state[frame], (uint8_t)s, __ATOMIC_RELEASE);
+}
+
 static void check_pattern(struct fakehost *f, uint64_t frame)
 {
 	const uint64_t *w = (const uint64_t *)frame_ptr(f, frame);
@@ -106,7 +117,7 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 	UNPOISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
 	for (uint64_t k = 0; k < n; k++) {
 		check_pattern(f, at + k);
-		f->state[at + k] = order == TF_ORDER_4K ? FAKE_SMALL : FAKE_LARGE;
+		set_state(f, at + k, order == TF_ORDER_4K ? FAKE_SMALL : FAKE_LARGE);
 		f->node[at + k] = (uint8_t)node;
 	}
 	f->next = (at + n) % f->frames;
@@ -131,18 +142,18 @@ static void fake_free(struct tf_host *h, unsigned int order, hpa_t a)
 	if (a.v < FAKEHOST_BASE || at >= f->frames || (a.v & (n * TF_PAGE_SIZE - 1)))
 		die(f, "a free of what was never allocated", at);
 	for (uint64_t k = 0; k < n; k++)
-		if (f->state[at + k] == FAKE_FREE)
+		if (state_of(f, at + k) == FAKE_FREE)
 			die(f, "a second free", at + k);
 	if (order == TF_ORDER_2M)
 		for (uint64_t k = 0; k < n; k++)
-			if (f->state[at + k] != FAKE_LARGE)
+			if (state_of(f, at + k) != FAKE_LARGE)
 				die(f, "a 2 MiB free of 4 KiB allocations", at + k);
 	if (f->on_free)
 		f->on_free(f->arg, hfn(a.v >> TF_PAGE_SHIFT), n);
 	memset(frame_ptr(f, at), FREED, n * TF_PAGE_SIZE);
 	pthread_mutex_lock(&f->lock);
 	for (uint64_t k = 0; k < n; k++)
-		f->state[at + k] = FAKE_FREE;
+		set_state(f, at + k, FAKE_FREE);
 	POISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
 	f->in_use -= n;
 	f->frees++;
@@ -274,7 +285,7 @@ bool fakehost_is_allocated(struct fakehost *f, hpa_t a)
 	if (a.v < FAKEHOST_BASE)
 		return false;
 	uint64_t i = fakehost_frame(a);
-	return i < f->frames && __atomic_load_n(&f->state[i], __ATOMIC_RELAXED) != FAKE_FREE;
+	return i < f->frames && state_of(f, i) != FAKE_FREE;
 }
 
 void *fakehost_ptr(struct fakehost *f, hpa_t a, size_t n, const char *who)

@@ -22,7 +22,8 @@ static void drop_all(struct hw_cpu *c)
 	memset(c->ntlb, 0, sizeof(c->ntlb));
 }
 
-/* The guest's own flushes reach what was cached of its tables, not of the nested ones. */
+/* The guest's own flushes (cpu->guest is not held) reach what was cached of its tables, not of the
+ * nested ones. */
 static void drop_guest_psc(struct hw_cpu *c, int pcid)
 {
 	for (unsigned int i = 0; i < HW_PSC; i++)
@@ -32,33 +33,55 @@ static void drop_guest_psc(struct hw_cpu *c, int pcid)
 
 static void drop_guest(struct hw_cpu *c, int pcid, bool globals)
 {
+	pthread_mutex_lock(&c->guest);
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
 		if ((globals || !t->global) && (pcid < 0 || t->pcid == pcid))
 			t->valid = false;
 	}
 	drop_guest_psc(c, pcid);
+	pthread_mutex_unlock(&c->guest);
 }
 
 void hw_drop_va(struct hw_cpu *c, uint64_t va, int pcid, bool globals)
 {
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
-		if (t->valid && va >> t->shift == t->va >> t->shift &&
+		unsigned int shift = t->guest_shift > t->shift ? t->guest_shift : t->shift;
+		if (t->valid && va >> shift == t->va >> shift &&
 		    ((t->global && globals) || (!t->global && t->pcid == pcid)))
 			t->valid = false;
 	}
 	drop_guest_psc(c, pcid);
 }
 
+static void drop_va_locked(struct hw_cpu *c, uint64_t va, int pcid, bool globals)
+{
+	pthread_mutex_lock(&c->guest);
+	hw_drop_va(c, va, pcid, globals);
+	pthread_mutex_unlock(&c->guest);
+}
+
 void hw_evict(struct hw_cpu *c)
 {
+	pthread_mutex_lock(&c->guest);
 	c->tlb[rng_below(&c->rng, HW_TLB)].valid = false;
 	c->psc[rng_below(&c->rng, HW_PSC)].valid = false;
 	c->ntlb[rng_below(&c->rng, HW_NTLB)].valid = false;
+	pthread_mutex_unlock(&c->guest);
 }
 
 /* ---- the host's side ---- */
+
+static bool hw_is_loaded(const struct hw_cpu *c)
+{
+	return __atomic_load_n(&c->loaded, __ATOMIC_SEQ_CST);
+}
+
+static void set_loaded(struct hw_cpu *c, bool to)
+{
+	__atomic_store_n(&c->loaded, to, __ATOMIC_SEQ_CST);
+}
 
 static void on_flush(void *arg, const struct tf_cpuset *set)
 {
@@ -70,7 +93,7 @@ static void on_flush(void *arg, const struct tf_cpuset *set)
 			continue;
 		pthread_mutex_lock(&c->guest);
 		drop_all(c);
-		c->loaded = false;
+		set_loaded(c, false);
 		pthread_mutex_unlock(&c->guest);
 	}
 }
@@ -81,7 +104,7 @@ static void on_kick(void *arg, unsigned int vcpu)
 	struct hw *h = arg;
 
 	if (vcpu < h->cpus)
-		__atomic_store_n(&h->cpu[vcpu].loaded, false, __ATOMIC_RELAXED);
+		set_loaded(&h->cpu[vcpu], false);
 }
 
 static bool reaches(const struct hw_cpu *c, uint64_t from, uint64_t to)
@@ -113,7 +136,7 @@ static void on_free(void *arg, hfn_t first, uint64_t n)
 	for (unsigned int i = 0; i < h->cpus; i++) {
 		struct hw_cpu *c = &h->cpu[i];
 		pthread_mutex_lock(&c->guest);
-		if (c->loaded && reaches(c, from, to))
+		if (hw_is_loaded(c) && reaches(c, from, to))
 			hw_break(h,
 				 "frame %#llx freed while CPU %u in the guest can still reach it",
 				 (unsigned long long)from, i);
@@ -121,8 +144,10 @@ static void on_free(void *arg, hfn_t first, uint64_t n)
 	}
 	uint64_t at = fakehost_frame(hpa(from));
 	for (uint64_t k = 0; k < n; k++) {
-		h->frame[at + k].owner = HW_UNKNOWN;
-		h->frame[at + k].gfn = ~UINT64_C(0);
+		if (h->checks) {
+			h->frame[at + k].owner = HW_UNKNOWN;
+			h->frame[at + k].gfn = ~UINT64_C(0);
+		}
 		__atomic_fetch_add(&h->frame[at + k].gen, 1, __ATOMIC_RELAXED);
 	}
 }
@@ -221,18 +246,18 @@ static void check_no_stale(struct hw_cpu *c)
 
 bool hw_enter(struct hw_cpu *c)
 {
-	while (!c->loaded) {
+	while (!hw_is_loaded(c)) {
 		struct tf_load l;
 		/* Set before the call: a flush that comes after it must be seen. */
-		__atomic_store_n(&c->loaded, true, __ATOMIC_SEQ_CST);
+		set_loaded(c, true);
 		c->entered = true;
 		if (tf_vcpu_load(c->v, &l) != TF_OK) {
-			c->loaded = false;
+			set_loaded(c, false);
 			c->entered = false;
 			return false;
 		}
 		pthread_mutex_lock(&c->guest);
-		if (c->loaded) {
+		if (hw_is_loaded(c)) {
 			if (c->load.mode != l.mode && !l.flush)
 				hw_break(c->hw, "CPU %u: the mode changed without a flush",
 					 c->index);
@@ -253,7 +278,7 @@ bool hw_enter(struct hw_cpu *c)
 
 static void leave(struct hw_cpu *c)
 {
-	__atomic_store_n(&c->loaded, false, __ATOMIC_RELAXED);
+	set_loaded(c, false);
 	c->exits++;
 }
 
@@ -295,18 +320,18 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 	unsigned int resumed = 0;
 
 	for (;;) {
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return ended(HW_BROKEN);
 		if (!hw_enter(c))
 			return ended(HW_NOMEM);
 		pthread_mutex_lock(&c->guest);
-		if (!c->loaded) {
+		if (!hw_is_loaded(c)) {
 			pthread_mutex_unlock(&c->guest);
 			continue;
 		}
 		struct hw_walk w;
 		bool shadow = c->load.mode == TF_SHADOW;
-		if (h->broken[0]) {
+		if (hw_is_broken(h)) {
 			pthread_mutex_unlock(&c->guest);
 			return ended(HW_BROKEN);
 		}
@@ -314,7 +339,7 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 		struct hw_result res = {.end = HW_DONE, .was_shadow = shadow};
 		if (w.end == HW_W_OK) {
 			hw_frame_is_data(h, w.hpa);
-			if (h->broken[0]) {
+			if (hw_is_broken(h)) {
 				pthread_mutex_unlock(&c->guest);
 				return ended(HW_BROKEN);
 			}
@@ -343,7 +368,8 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 			res.cr2 = va;
 			return res;
 		case HW_W_EXIT: {
-			struct tf_access a = {.at = gva(va), .flags = flags};
+			struct tf_access a = {.at = gva(va),
+					      .flags = flags | (w.absent ? TF_ABSENT : 0)};
 			leave(c);
 			tf_write_pkru(c->v, c->r.pkru);
 			tf_shadow_fault(c->v, &a, &o);
@@ -359,7 +385,7 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 			}
 			break;
 		}
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return ended(HW_BROKEN);
 		switch (o.end) {
 		case TF_RESUME:
@@ -383,9 +409,7 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 					hw_break(h, "TF_DEVICE tells another address");
 					return ended(HW_BROKEN);
 				}
-				pthread_mutex_lock(&c->guest);
-				hw_drop_va(c, va, hw_pcid(c), true);
-				pthread_mutex_unlock(&c->guest);
+				drop_va_locked(c, va, hw_pcid(c), true);
 				res.end = HW_FAULT;
 				res.pfec = oracle_pfec(&c->r, flags, true, true);
 				res.cr2 = va;
@@ -408,10 +432,10 @@ void hw_speculate(struct hw_cpu *c, uint64_t va, uint32_t flags)
 {
 	struct hw_walk w;
 
-	if (!c->loaded)
+	if (!hw_is_loaded(c))
 		return;
 	pthread_mutex_lock(&c->guest);
-	if (c->loaded)
+	if (hw_is_loaded(c))
 		hw_walk(c, va, flags & ~(uint32_t)TF_WRITE, true, &w);
 	pthread_mutex_unlock(&c->guest);
 }
@@ -527,7 +551,7 @@ bool hw_invlpg(struct hw_cpu *c, uint64_t va)
 		leave(c);
 		tf_invlpg(c->v, gva(va));
 	} else {
-		hw_drop_va(c, va, hw_pcid(c), true);
+		drop_va_locked(c, va, hw_pcid(c), true);
 	}
 	return true;
 }
@@ -545,7 +569,7 @@ bool hw_invpcid(struct hw_cpu *c, unsigned int type, uint16_t pcid, uint64_t va)
 	}
 	switch (type) {
 	case 0:
-		hw_drop_va(c, va, pcid, false);
+		drop_va_locked(c, va, pcid, false);
 		break;
 	case 1:
 		drop_guest(c, pcid, false);

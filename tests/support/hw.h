@@ -53,6 +53,7 @@ struct hw_tlb {
 	bool valid, global;
 	uint16_t pcid;
 	uint8_t shift;
+	uint8_t guest_shift;   /* of the guest's page, which may be cached in smaller pieces */
 	uint64_t va, hpa;      /* of the page */
 	uint64_t gpa;	       /* nested only */
 	uint32_t gen;	       /* of the host frame */
@@ -115,16 +116,22 @@ struct hw {
 	struct tf_config conf;
 	unsigned int cpus;
 	struct hw_cpu cpu[HW_CPUS];
-	bool checks;		/* keep the frame registry */
-	struct hw_frame *frame; /* by arena frame */
-	bool ept_ad;		/* EPT: the CPU sets A and D */
-	char broken[256];	/* the first rule that the engine broke; "" if none */
+	bool checks;		  /* keep the frame registry */
+	struct hw_frame *frame;	  /* by arena frame */
+	bool ept_ad;		  /* EPT: the CPU sets A and D */
+	char broken[256];	  /* the first rule that the engine broke; "" if none */
+	bool breaking, is_broken; /* .broken is being, has been written */
 
 	/* The model CPU itself wrote A or D into a guest table, or touched guest memory. */
 	void *arg;
 	void (*on_ad)(void *arg, uint64_t gpa, unsigned int bytes, uint64_t to);
 	void (*on_touch)(void *arg, uint64_t gpa, bool write);
 };
+
+static inline bool hw_is_broken(const struct hw *h)
+{
+	return __atomic_load_n(&h->is_broken, __ATOMIC_SEQ_CST);
+}
 
 enum hw_end {
 	HW_DONE,

@@ -14,11 +14,12 @@ void hw_break(struct hw *h, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (h->broken[0])
+	if (__atomic_exchange_n(&h->breaking, true, __ATOMIC_SEQ_CST))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(h->broken, sizeof(h->broken), fmt, ap);
 	va_end(ap);
+	__atomic_store_n(&h->is_broken, true, __ATOMIC_SEQ_CST);
 }
 
 uint32_t hw_gen(struct hw *h, uint64_t at)
@@ -169,13 +170,15 @@ again:
 	}
 	for (;; level--) {
 		hw_frame_is_table(h, table);
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return;
 		uint64_t *at = fakehost_ptr(h->f, hpa(table + 8 * (va >> (12 + 9 * level) & 511)),
 					    8, "shadow walk");
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
-		if (!(e & X_P))
+		if (!(e & X_P)) {
+			w->absent = true;
 			return;
+		}
 		if (e & ~sane)
 			hw_break(h, "shadow entry %#llx has reserved bits", (unsigned long long)e);
 		bool leaf = level == 0 || ((level == 1 || level == 2) && (e & X_PS));
@@ -206,7 +209,7 @@ again:
 				 (unsigned long long)e, level);
 		w->hpa = base | (va & (BIT(shift) - 1));
 		hw_frame_is_data(h, w->hpa);
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return;
 		struct hw_tlb t = {.valid = true,
 				   .shift = (uint8_t)shift,
@@ -266,7 +269,7 @@ again:;
 	}
 	for (;; level--) {
 		hw_frame_is_table(h, table);
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return false;
 		uint64_t *at =
 			fakehost_ptr(h->f, hpa(table + 8 * (at_gpa >> (12 + 9 * level) & 511)), 8,
@@ -316,7 +319,7 @@ again:;
 				     .x = !ri.nx,
 				     .dirty = !ad || (e & d)};
 		hw_frame_is_data(h, n->hpa);
-		if (h->broken[0])
+		if (hw_is_broken(h))
 			return false;
 		c->ntlb[rng_below(&c->rng, HW_NTLB)] =
 			(struct hw_ntlb){.valid = true,
@@ -441,10 +444,12 @@ again:
 		nested_fault(w, at, write, fetch, false);
 		return;
 	}
+	unsigned int guest_shift = shift;
 	if (n.shift < shift || !levels)
 		shift = n.shift;
 	struct hw_tlb t = {.valid = true,
 			   .shift = (uint8_t)shift,
+			   .guest_shift = (uint8_t)guest_shift,
 			   .va = va & ~(BIT(shift) - 1),
 			   .hpa = n.hpa & ~(BIT(shift) - 1),
 			   .gpa = at & ~(BIT(shift) - 1),

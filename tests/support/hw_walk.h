@@ -18,6 +18,7 @@ struct hw_walk {
 	enum hw_walk_end end;
 	uint64_t hpa, gpa; /* of the access; HW_W_NESTED: gpa of the fault */
 	uint32_t pfec, nested_flags;
+	bool absent;   /* HW_W_EXIT: no table held a present entry */
 	bool in_table; /* HW_W_NESTED: while reading a guest table */
 	bool from_tlb;
 };

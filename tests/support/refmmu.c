@@ -253,13 +253,14 @@ void ref_write_cr4(struct ref *r, unsigned int cpu, uint64_t val)
 	reopen(r, c);
 }
 
-static void log_flush(struct ref *r, struct ref_cpu *c, uint64_t va, uint16_t pcid, bool globals)
+static void log_flush(struct ref *r, struct ref_cpu *c, uint64_t va, uint16_t pcid, bool globals,
+		      bool fault)
 {
 	if (c->logs == c->room) {
 		c->room = c->room ? 2 * c->room : 16;
 		c->log = need(realloc(c->log, c->room * sizeof(*c->log)));
 	}
-	c->log[c->logs++] = (struct ref_flush){r->now, va, pcid, globals};
+	c->log[c->logs++] = (struct ref_flush){r->now, va, pcid, globals, fault};
 }
 
 void ref_invlpg(struct ref *r, unsigned int cpu, uint64_t va)
@@ -269,7 +270,7 @@ void ref_invlpg(struct ref *r, unsigned int cpu, uint64_t va)
 	r->now++;
 	end_epoch(r, c, pcid_of(&c->r));
 	reopen(r, c);
-	log_flush(r, c, va, pcid_of(&c->r), true);
+	log_flush(r, c, va, pcid_of(&c->r), true, false);
 }
 
 void ref_fault(struct ref *r, unsigned int cpu, uint64_t va)
@@ -277,7 +278,7 @@ void ref_fault(struct ref *r, unsigned int cpu, uint64_t va)
 	struct ref_cpu *c = &r->cpu[cpu];
 
 	r->now++;
-	log_flush(r, c, va, pcid_of(&c->r), true);
+	log_flush(r, c, va, pcid_of(&c->r), true, true);
 }
 
 void ref_invpcid(struct ref *r, unsigned int cpu, unsigned int type, uint16_t pcid, uint64_t va)
@@ -288,7 +289,7 @@ void ref_invpcid(struct ref *r, unsigned int cpu, unsigned int type, uint16_t pc
 	pcid %= REF_PCIDS;
 	switch (type) {
 	case 0:
-		log_flush(r, c, va, pcid, false);
+		log_flush(r, c, va, pcid, false, false);
 		break;
 	case 1:
 		flush_pcid(r, c, pcid);
@@ -359,7 +360,8 @@ static uint64_t tlb_since(const struct search *s, unsigned int shift, bool globa
 		t = c->flushed_all;
 	for (unsigned int i = c->logs; i-- > 0 && c->log[i].time > t;) {
 		const struct ref_flush *f = &c->log[i];
-		if (f->va >> shift != s->va >> shift)
+		unsigned int reach = f->fault ? 12 : shift;
+		if (f->va >> reach != s->va >> reach)
 			continue;
 		if (f->globals ? (global || f->pcid == s->pcid) : (!global && f->pcid == s->pcid))
 			t = f->time;
@@ -480,6 +482,13 @@ void ref_ask(struct ref *r, unsigned int cpu, uint64_t va, uint32_t flags, bool 
 		for (unsigned int i = p->epochs; i-- > 0;)
 			search_epoch(&s, &p->epoch[i], 0);
 	}
+	if (r->strict_globals)
+		return;
+	/* As if the vCPU had been on this root all the time: refmmu.h says why. */
+	struct ref_segment seg = {oracle_root(&c->r), 0, FOREVER};
+	struct ref_epoch always = {.start = 0, .end = FOREVER, .seg = &seg, .segs = 1};
+	s.pcid = pcid_of(&c->r);
+	search_epoch(&s, &always, 0);
 }
 
 bool ref_walk_now(struct ref *r, unsigned int cpu, uint64_t va, uint32_t flags, uint64_t *gpa,

@@ -12,8 +12,15 @@
  * Rules (Intel SDM vol. 3, 4.10; AMD APM vol. 2, 5.5): only present, unreserved entries with A set
  * are cached, a writable use needs D; paging-structure caches live until INVLPG or a flush of their
  * PCID, so all times lie in one epoch between such events; a TLB entry lives until its address or
- * its PCID is flushed; a global one until INVLPG, or a full flush. A fault flushes its address.
+ * its PCID is flushed; a global one until INVLPG, or a full flush. A fault flushes its address (so
+ * that it does not recur), INVLPG all of a large page, in however many pieces it is cached.
  * What is not permitted by this is forbidden.
+ *
+ * One allowance: a global leaf may be one that the vCPU could have cached had it been on its
+ *present root since its last flush of globals. An operating system's globals are the same in all
+ *address spaces, so for it this is no difference; only a guest that makes private pages global can
+ *tell (strict_globals forbids it).
+ *
  *
  * Long mode (4 and 5 levels) only. One thread.
  *
@@ -61,6 +68,7 @@ struct ref_flush { /* of one address */
 	uint64_t time, va;
 	uint16_t pcid;
 	bool globals; /* INVLPG: globals too, and every upper entry of the PCID */
+	bool fault;   /* a #PF: of the 4 KiB around the address alone, whatever the page's size */
 };
 
 struct ref_pcid {
@@ -79,6 +87,7 @@ struct ref_cpu {
 
 struct ref {
 	unsigned int maxphyaddr, cpus;
+	bool strict_globals;
 	uint64_t now;
 	struct ref_region region[REF_REGIONS];
 	unsigned int regions;

@@ -1,0 +1,164 @@
+/* A VM with a guest on the model hardware, for tests of the facade.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef UNIT_FACADE_RIG_H
+#define UNIT_FACADE_RIG_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hw.h"
+
+#define MIB  (UINT64_C(1) << 20)
+#define PAGE ((uint64_t)TF_PAGE_SIZE)
+
+/* A VM with 8 MiB at 0 (node 0) and 64 KiB at 4 GiB (node 1); long mode with the low 4 MiB at VA 0
+ * for the user and at KERNEL for the kernel, by 4 KiB pages, and 4 .. 6 MiB by a 2 MiB page. Tables
+ * lie at 1 MiB. */
+#define KERNEL UINT64_C(0xffff800000000000)
+#define ROOT   MIB
+#define HIGH   (UINT64_C(4) << 30)
+
+struct rig {
+	struct fakehost f;
+	struct hw hw;
+	struct tf_vm *vm;
+	struct tf_regs r;
+	uint64_t next; /* free table */
+};
+
+static struct rig rig;
+
+static const struct tf_config plain = {
+	.mode = TF_SHADOW, .nested = TF_NPT, .maxphyaddr = 40, .vcpus = 2};
+
+static inline void put(struct rig *g, uint64_t at, uint64_t e)
+{
+	assert_int_equal(tf_mem_write(g->vm, gpa(at), &e, 8), TF_OK);
+}
+
+static inline uint64_t get(struct rig *g, uint64_t at)
+{
+	uint64_t e = 0;
+	assert_int_equal(tf_mem_read(g->vm, gpa(at), &e, 8), TF_OK);
+	return e;
+}
+
+static inline void map(struct rig *g, uint64_t root, uint64_t va, unsigned int level, uint64_t e)
+{
+	uint64_t table = root;
+
+	for (unsigned int k = 3; k > level; k--) {
+		uint64_t at = table + 8 * (va >> (12 + 9 * k) & 511);
+		if (!(get(g, at) & X_P)) {
+			put(g, at, g->next | X_P | X_W | X_U);
+			g->next += PAGE;
+		}
+		table = get(g, at) & X_ADDR;
+	}
+	put(g, table + 8 * (va >> (12 + 9 * level) & 511), e);
+}
+
+static inline void check(struct rig *g)
+{
+	const char *broken = tf_check(g->vm);
+
+	if (broken)
+		fail_msg("tf_check: %s", broken);
+	if (g->hw.broken[0])
+		fail_msg("%s", g->hw.broken);
+}
+
+static inline struct rig *start(const struct tf_config *conf)
+{
+	struct rig *g = &rig;
+
+	memset(g, 0, sizeof(*g));
+	fakehost_init(&g->f, 24 * MIB);
+	hw_init(&g->hw, &g->f, conf, conf->vcpus);
+	assert_int_equal(tf_vm_create(&g->f.host, conf, &g->vm), TF_OK);
+	assert_int_equal(tf_mem_add(g->vm, gpa(0), 8 * MIB, 0), TF_OK);
+	assert_int_equal(tf_mem_add(g->vm, gpa(HIGH), 16 * PAGE, 1), TF_OK);
+	g->next = ROOT + PAGE;
+	for (uint64_t a = 0; a < 4 * MIB; a += PAGE) {
+		map(g, ROOT, a, 0, a | X_P | X_W | X_U);
+		map(g, ROOT, KERNEL + a, 0, a | X_P | X_W | X_G);
+	}
+	map(g, ROOT, 4 * MIB, 1, (4 * MIB) | X_P | X_W | X_U | X_PS);
+	map(g, ROOT, HIGH, 0, HIGH | X_P | X_W | X_U);
+	map(g, ROOT, HIGH + PAGE, 0, (16 * MIB) | X_P | X_W | X_U); /* no memory */
+	g->r = (struct tf_regs){
+		.cr0 = X_CR0_PE | X_CR0_PG | X_CR0_WP,
+		.cr3 = ROOT,
+		.cr4 = X_CR4_PAE | X_CR4_PGE,
+		.efer = X_EFER_LME | X_EFER_LMA | X_EFER_NXE,
+	};
+	assert_int_equal(hw_attach(&g->hw, g->vm, &g->r, 7), TF_OK);
+	check(g);
+	return g;
+}
+
+static inline void end(struct rig *g)
+{
+	check(g);
+	tf_vm_destroy(g->vm);
+	assert_int_equal(fakehost_leaks(&g->f), 0);
+	fakehost_check(&g->f);
+	hw_fini(&g->hw);
+	fakehost_fini(&g->f);
+}
+
+static inline struct hw_result touch(struct rig *g, unsigned int cpu, uint64_t va, uint32_t flags,
+				     uint64_t val)
+{
+	struct hw_result r =
+		hw_access(&g->hw.cpu[cpu], va, flags, flags & TF_WRITE ? HW_WRITE : HW_READ, val);
+	if (g->hw.broken[0])
+		fail_msg("%s", g->hw.broken);
+	return r;
+}
+
+static inline void store(struct rig *g, unsigned int cpu, uint64_t va, uint64_t val)
+{
+	assert_int_equal(touch(g, cpu, va, TF_USER | TF_WRITE, val).end, HW_DONE);
+}
+
+static inline uint64_t load(struct rig *g, unsigned int cpu, uint64_t va)
+{
+	struct hw_result r = touch(g, cpu, va, TF_USER, 0);
+
+	assert_int_equal(r.end, HW_DONE);
+	return r.old;
+}
+
+static const enum tf_mode both[] __attribute__((unused)) = {TF_NESTED, TF_SHADOW};
+
+static inline struct tf_config in_mode(enum tf_mode m)
+{
+	struct tf_config c = plain;
+
+	c.mode = m;
+	return c;
+}
+
+static inline bool bit(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
+static inline unsigned int count(const uint64_t *bits, unsigned int n)
+{
+	unsigned int k = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		k += bit(bits, i);
+	return k;
+}
+
+#endif
