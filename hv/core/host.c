@@ -78,9 +78,17 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
 		v = vm.vcpu[i];
 		if (!cpuset_has(vcpus, i) || !v || v == me)
 			continue;
+		uint64_t sent = x86_rdtsc();
 		while (where(v) == WHERE_GUEST &&
-		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH))
+		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH)) {
 			x86_pause();
+			/* An emulator's CPU may miss an interrupt that comes as it leaves the
+			 * guest. */
+			if (x86_rdtsc() - sent > vm.tsc_khz) {
+				apic_send(v->host_apic_id, VECTOR_KICK);
+				sent = x86_rdtsc();
+			}
+		}
 	}
 }
 

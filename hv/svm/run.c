@@ -183,9 +183,10 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 	}
 }
 
-/* Choose what goes in with this entry. An interrupt that cannot go in at once is offered to the CPU
- * as virtual interrupt with its own vector: the guest takes it the moment it can, without an exit.
- */
+/* Choose what goes in with this entry. An interrupt is offered to the CPU as virtual interrupt with
+ * its own vector: the guest takes it the moment it can, at once or later, without an exit.
+ * (Injecting it as an event has no advantage, and QEMU 7.2 keeps such a vector as a pending
+ * exception: when another thread stops the CPU right then, it is delivered twice.) */
 __attribute__((hot)) static void load_event(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
@@ -203,11 +204,6 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 		v->event_later = 0;
 	}
 	vector = lapic_pending(&v->apic);
-	if (vector >= 0 && !v->event && open) {
-		lapic_accept(&v->apic, (uint8_t)vector);
-		v->event = EVENT_VALID | EVENT_TYPE_INTR | (unsigned int)vector;
-		vector = lapic_pending(&v->apic);
-	}
 	if (vector >= 0)
 		lapic_offer(&v->apic, (uint8_t)vector);
 	lapic_enter(&v->apic, vector);
