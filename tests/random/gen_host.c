@@ -107,7 +107,7 @@ void op_discard(struct world *w)
 	uint64_t first, n = 1;
 
 	w->what = "discard";
-	switch (below(w, 4)) {
+	switch (below(w, 5)) {
 	case 0:
 		first = B_GFN + below(w, 64);
 		n = 1 + below(w, 4);
@@ -121,6 +121,11 @@ void op_discard(struct world *w)
 			return;
 		first = B_GFN + (one_in(w, 2) ? 512 : 0);
 		n = 512;
+		break;
+	case 3: /* a table, perhaps: what was in it is gone */
+		if (one_in(w, 2))
+			return;
+		first = FIRST_TABLE + 24 + below(w, TABLES - 24);
 		break;
 	default:
 		first = DATA_GFN + below(w, 64);
