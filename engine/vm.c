@@ -155,7 +155,7 @@ enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes, unsigne
 
 gfn_t map_skip_empty(const struct tf_vm *vm, gfn_t f)
 {
-	return memmap_block(&vm->map, f) && memmap_frame(&vm->map, f)
+	return memmap_frame(&vm->map, f)
 		       ? f
 		       : gfn((f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) + BLOCK_FRAMES);
 }

@@ -22,14 +22,6 @@ static inline void lock_init(struct lock *l, enum lock_rank rank)
 	l->wait_cycles = 0;
 }
 
-static inline bool lock_is_held(const struct op *op, const struct lock *l)
-{
-	for (unsigned int i = 0; i < op->depth; i++)
-		if (op->held[i] == l->rank)
-			return true;
-	return false;
-}
-
 static inline void lock_take(struct op *op, struct lock *l)
 {
 	TF_ASSERT(op->h, op->depth == 0 || op->held[op->depth - 1] < l->rank);

@@ -43,36 +43,6 @@ void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t
 	}
 }
 
-/* Write-protect the frames of a few shadows everywhere, flush, and trust what is read after. */
-static void track(struct op *op, struct tf_vm *vm, struct group *g, struct shadow **list,
-		  unsigned int n, bool (*reread)(struct tf_vm *, struct group *, struct shadow *))
-{
-	for (unsigned int k = 0; k < n; k++) {
-		gfn_t f = list[k]->gfn;
-		struct block *b = memmap_block(&vm->map, f);
-		struct frame *fr = block_frame(b, f);
-		if (frame_word(fr) & FRAME_TRACKED)
-			continue;
-		/* A nested leaf may be large: it is split before anything is marked. */
-		if (mode_nested.protect(op, vm, g, f) != TF_OK) {
-			list[k] = NULL;
-			continue;
-		}
-		entry_or(&fr->word, FRAME_TRACKED);
-		b->held++;
-		rmap_protect_frame(op, vm, g, f);
-	}
-	op_flush(op);
-	for (unsigned int k = 0; k < n; k++) {
-		struct shadow *s = list[k];
-		if (!s)
-			continue;
-		(void)reread(vm, g, s);
-		shadow_set_tracked(g, s, true);
-		g->n.tracks++;
-	}
-}
-
 /* The guest entry behind a present spte is not what it was. */
 static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
 			 uint64_t gpte)
@@ -139,9 +109,38 @@ static bool reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 	return changed;
 }
 
+/* Write-protect the frames of a few shadows everywhere, flush, and trust what is read after. */
+static void track(struct op *op, struct tf_vm *vm, struct group *g, struct shadow **list,
+		  unsigned int n)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		gfn_t f = list[k]->gfn;
+		struct block *b = memmap_block(&vm->map, f);
+		struct frame *fr = block_frame(b, f);
+		if (frame_word(fr) & FRAME_TRACKED)
+			continue;
+		/* A nested leaf may be large: it is split before anything is marked. */
+		if (mode_nested.protect(op, vm, g, f) != TF_OK) {
+			list[k] = NULL;
+			continue;
+		}
+		entry_or(&fr->word, FRAME_TRACKED);
+		b->held++;
+		rmap_protect_frame(op, vm, g, f);
+	}
+	op_flush(op);
+	for (unsigned int k = 0; k < n; k++) {
+		struct shadow *s = list[k];
+		if (!s)
+			continue;
+		(void)reread(vm, g, s);
+		shadow_set_tracked(g, s, true);
+		g->n.tracks++;
+	}
+}
+
 /* One re-read of a tree under way. */
 struct pass {
-	struct op *op;
 	struct tf_vm *vm;
 	struct group *g;
 	unsigned int lowest; /* level at which to stop */
@@ -193,7 +192,6 @@ static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 		     unsigned int lowest, bool global, uint32_t since, bool may_track)
 {
 	struct pass p;
-	p.op = op;
 	p.vm = vm;
 	p.g = g;
 	p.lowest = lowest;
@@ -204,7 +202,7 @@ static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 	g->shadows.epoch++;
 	visit(&p, s);
 	if (p.n)
-		track(op, vm, g, p.list, p.n, reread);
+		track(op, vm, g, p.list, p.n);
 }
 
 void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
