@@ -27,7 +27,7 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 	if (vm->vcpu[index])
 		return TF_E_EXISTS;
 	hpa_t a;
-	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, &a) != TF_OK)
+	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return TF_E_NOMEM;
 	struct tf_vcpu *v = tf_host_ptr(vm->h, a);
 	memset(v, 0, sizeof(*v));

@@ -52,7 +52,7 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	hpa_t a;
 	if (!config_is_sane(c))
 		return TF_E_INVAL;
-	if (h->page_alloc(h, 0, TF_ORDER_4K, &a) != TF_OK)
+	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return TF_E_NOMEM;
 	struct tf_vm *vm = tf_host_ptr(h, a);
 	memset(vm, 0, sizeof(*vm));
@@ -64,11 +64,11 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 		limit = SHADOW_LIMIT_MIN + c->vcpus;
 	struct op op;
 	vm_op_begin(&op, vm);
-	if (h->page_alloc(h, 0, TF_ORDER_4K, &vm->vcpu_page) != TF_OK)
+	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &vm->vcpu_page) != TF_OK)
 		goto no_vcpus;
 	vm->vcpu = tf_host_ptr(h, vm->vcpu_page);
 	memset(vm->vcpu, 0, TF_PAGE_SIZE);
-	if (h->page_alloc(h, 0, TF_ORDER_4K, &vm->empty) != TF_OK)
+	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &vm->empty) != TF_OK)
 		goto no_empty;
 	memset(tf_host_ptr(h, vm->empty), 0, TF_PAGE_SIZE);
 	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing) != TF_OK)

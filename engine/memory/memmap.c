@@ -11,7 +11,7 @@ _Static_assert(sizeof(struct block) == 64 || sizeof(void *) != 8, "64 blocks a p
 static void *page_new(struct memmap *m)
 {
 	hpa_t a;
-	if (m->h->page_alloc(m->h, 0, TF_ORDER_4K, &a) != TF_OK)
+	if (m->h->page_alloc(m->h, 0, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return NULL;
 	void *p = tf_host_ptr(m->h, a);
 	memset(p, 0, TF_PAGE_SIZE);
@@ -227,7 +227,7 @@ static bool back_large(struct memmap *m, struct block *b, const struct slot *s)
 	if (!m->large || b->live || first.v < s->start.v || first.v + BLOCK_FRAMES > s->end.v)
 		return false;
 	hpa_t a;
-	if (m->h->page_alloc(m->h, s->node, TF_ORDER_2M, &a) != TF_OK)
+	if (m->h->page_alloc(m->h, s->node, TF_ORDER_2M, TF_USE_FRAME, &a) != TF_OK)
 		return false;
 	memset(tf_host_ptr(m->h, a), 0, (size_t)TF_PAGE_SIZE << TF_ORDER_2M);
 	b->large = a;
@@ -252,7 +252,7 @@ enum tf_status memmap_back_locked(struct memmap *m, gfn_t f)
 	hpa_t a;
 	if (b->large.v) /* its own part of a 2 MiB page that is still partly in use */
 		a = hpa(b->large.v + (f.v & (BLOCK_FRAMES - 1)) * TF_PAGE_SIZE);
-	else if (m->h->page_alloc(m->h, s->node, TF_ORDER_4K, &a) != TF_OK)
+	else if (m->h->page_alloc(m->h, s->node, TF_ORDER_4K, TF_USE_FRAME, &a) != TF_OK)
 		return TF_E_NOMEM;
 	memset(tf_host_ptr(m->h, a), 0, TF_PAGE_SIZE);
 	frame_set(m, b, f, a);

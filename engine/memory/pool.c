@@ -24,7 +24,7 @@ enum tf_status pool_fill_slow(struct pool *p, unsigned int n)
 	TF_ASSERT(p->h, n <= POOL_KEEP);
 	while (p->n < n) {
 		hpa_t a;
-		enum tf_status s = p->h->page_alloc(p->h, p->node, TF_ORDER_4K, &a);
+		enum tf_status s = p->h->page_alloc(p->h, p->node, TF_ORDER_4K, TF_USE_TABLE, &a);
 		if (s != TF_OK)
 			return s;
 		p->page[p->n++] = a;

@@ -19,7 +19,7 @@ enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t li
 	c->limit = limit;
 	c->dir_order =
 		(limit / PER_PAGE + 2) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
-	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, &c->dir_page);
+	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, TF_USE_TABLE, &c->dir_page);
 	if (s != TF_OK)
 		return s;
 	c->dir = tf_host_ptr(h, c->dir_page);
@@ -96,7 +96,7 @@ static bool dir_grow(struct tf_vm *vm, struct group *g, uint32_t id)
 	hpa_t a;
 	if (c->dir[id / PER_PAGE])
 		return true;
-	if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, &a) != TF_OK)
+	if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return false;
 	c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
 	memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);

@@ -15,6 +15,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/host.h"
 
+#include "core/string.h"
 #include "core/vm.h"
 #include "cpu/apic.h"
 #include "cpu/trap.h"
@@ -22,13 +23,15 @@
 #include "mem/pages.h"
 
 static enum tf_status host_page_alloc(struct tf_host *h, unsigned int node, unsigned int order,
-				      hpa_t *out)
+				      enum tf_use use, hpa_t *out)
 {
 	uint64_t pa = pages_alloc(node, order);
 
 	(void)h;
 	if (!pa)
 		return TF_E_NOMEM;
+	if (use == TF_USE_FRAME)
+		memset((void *)(uintptr_t)pa, 0, (size_t)TF_PAGE_SIZE << order);
 	*out = hpa(pa);
 	return TF_OK;
 }

@@ -17,12 +17,17 @@ enum {
 	TF_ORDER_2M = 9,
 };
 
+/* What a page is for. */
+enum tf_use {
+	TF_USE_FRAME, /* guest memory: the host gives it zeroed */
+	TF_USE_TABLE, /* tables and bookkeeping: contents undefined, the engine clears them */
+};
+
 struct tf_host {
-	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Contents
-	 * are undefined: the engine zeroes. Order is TF_ORDER_4K or TF_ORDER_2M; the latter may
-	 * fail while the former would not. */
+	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Order is
+	 * TF_ORDER_4K or TF_ORDER_2M; the latter may fail while the former would not. */
 	enum tf_status (*page_alloc)(struct tf_host *h, unsigned int node, unsigned int order,
-				     hpa_t *out);
+				     enum tf_use use, hpa_t *out);
 	void (*page_free)(struct tf_host *h, unsigned int order, hpa_t a);
 
 	/* Make every vCPU of the set forget all translations (all ASIDs of the VM), and return only

@@ -38,6 +38,19 @@ enum tf_nested_format {
 	TF_EPT,
 };
 
+/* Which vCPUs share a group: its tables, its lock, its page pool, its counters. */
+enum tf_grouping {
+	TF_GROUPS_NODE, /* a group for each guest NUMA node */
+	TF_GROUPS_ONE,	/* one group for the VM */
+	TF_GROUPS_VCPU, /* a group for each vCPU */
+};
+
+/* How a nested fault installs its leaf. */
+enum tf_install {
+	TF_INSTALL_LOCK, /* under the group's lock */
+	TF_INSTALL_CAS,	 /* by compare-and-swap, without the lock where a table page is there */
+};
+
 struct tf_config {
 	enum tf_mode mode;	      /* what every vCPU starts with */
 	enum tf_nested_format nested; /* AMD or Intel */
@@ -47,6 +60,10 @@ struct tf_config {
 				    * + 16 is raised to that, for roots and one walk must fit */
 	bool host_1g;		   /* the CPU has 1 GiB pages (nested leaves may use them) */
 	bool large_backing;	   /* back 2 MiB at once where slot and host allow */
+	unsigned int nodes;	   /* guest NUMA nodes, 1..TF_MAX_NODES; 0: 1 */
+	enum tf_grouping grouping; /* what to start with */
+	bool regroup;		   /* tf_regroup() may be called: keep room for any grouping */
+	enum tf_install install;
 };
 
 /* Guest control state that paging depends on. */
@@ -148,8 +165,18 @@ enum tf_status tf_accessed_read(struct tf_vm *vm, gpa_t start, uint64_t bytes,
 
 /* ---- vCPU ---- */
 
+/* `node`: the guest NUMA node that it belongs to. */
 enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int node,
 			      struct tf_vcpu **out) TF_MUST_CHECK;
+/* ---- groups ---- */
+
+/* Change the grouping while the guest runs: from any CPU, one caller at a time. Each vCPU is kicked
+ * and moves to its new group at its next tf_vcpu_load(); a group that nobody is in any more is taken
+ * apart, some of it at each later load. TF_E_INVAL: the VM was made without `regroup`; TF_E_NOMEM:
+ * nothing changed. */
+enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping) TF_MUST_CHECK;
+enum tf_grouping tf_grouping(const struct tf_vm *vm);
+
 /* Mode for one vCPU from its next load on. */
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
 /* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow
@@ -201,17 +228,26 @@ struct tf_counters {
 	uint64_t resync_changes;    /* entries that a re-read changed */
 	uint64_t cr3_writes, invlpgs, invpcids, full_flushes;
 	uint64_t remote_flushes;    /* host flushes asked for */
+	uint64_t copies;	    /* nested leaves installed for a frame that was backed before */
+	uint64_t regroups;	    /* vCPUs that moved to another group */
 	uint64_t frames_backed;	    /* 4 KiB frames backed at first touch */
+	uint64_t frames_local;	    /* of these, by a vCPU of the frame's own node */
 	uint64_t large_backed;	    /* 2 MiB blocks backed at once */
 	uint64_t nested_tables;	    /* pages of nested tables, now */
 	uint64_t shadow_tables;	    /* shadow tables, now */
 	uint64_t shadow_tables_max; /* the most there were */
 	uint64_t table_pages;	    /* pages of all tables and their bookkeeping, now */
-	uint64_t lock_wait_cycles;  /* spent waiting for the group's lock */
+	uint64_t lock_wait_cycles;  /* spent waiting for the groups' locks and the map's */
 };
 
 /* A copy of the VM's counters, summed over vCPUs and groups. */
 void tf_counters_read(struct tf_vm *vm, struct tf_counters *out);
+/* Those of one group, of its tables and of the vCPUs that are in it now. False: there is no such
+ * group. Groups are numbered below tf_groups_max(); some numbers may be free. */
+bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_counters *out);
+unsigned int tf_groups_max(const struct tf_vm *vm);
+/* How many groups there are now, those that are being taken apart not counted. */
+unsigned int tf_groups(const struct tf_vm *vm);
 
 /* Check the invariants; no vCPU may be inside the engine. NULL: all hold; else what is broken. */
 const char *tf_check(struct tf_vm *vm);

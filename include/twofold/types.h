@@ -82,6 +82,7 @@ static inline hpa_t hfn_to_hpa(hfn_t f)
 
 /* A set of vCPUs, by index. */
 #define TF_MAX_VCPUS 256u
+#define TF_MAX_NODES 64u
 
 struct tf_cpuset {
 	uint64_t w[TF_MAX_VCPUS / 64];

@@ -93,7 +93,7 @@ static uint64_t find(struct fakehost *f, uint64_t n)
 }
 
 static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned int order,
-				 hpa_t *out)
+				 enum tf_use use, hpa_t *out)
 {
 	struct fakehost *f = of(h);
 	uint64_t n = UINT64_C(1) << order;
@@ -125,7 +125,7 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 	if (f->in_use > f->in_use_max)
 		f->in_use_max = f->in_use;
 	pthread_mutex_unlock(&f->lock);
-	memset(frame_ptr(f, at), FRESH, n * TF_PAGE_SIZE);
+	memset(frame_ptr(f, at), use == TF_USE_FRAME ? 0 : FRESH, n * TF_PAGE_SIZE);
 	*out = hpa(FAKEHOST_BASE + at * TF_PAGE_SIZE);
 	return TF_OK;
 }
