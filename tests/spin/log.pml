@@ -5,7 +5,7 @@
  * reader has it, or will be told: DIRTY is set, or the round under way has reported the frame and
  * has not copied it yet.
  *
- * Mistakes, by -D: see mistakes.txt. -DCAS: leaves are installed without the lock, in a section.
+ * Mistakes, by -D: see scripts/model.sh. -DCAS: leaves are installed without the lock, in a section.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 

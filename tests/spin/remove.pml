@@ -4,7 +4,7 @@
  * hold the number of the frame that they map. What must hold: no leaf and no TLB maps a frame that
  * is free; two groups never map the gfn to different frames; a slot that is gone has no frame.
  *
- * Mistakes, by -D: see mistakes.txt. -DCAS: leaves are installed without the lock, in a section.
+ * Mistakes, by -D: see scripts/model.sh. -DCAS: leaves are installed without the lock, in a section.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 

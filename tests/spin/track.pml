@@ -9,36 +9,40 @@
  * frame.word's TRACKED and UNTRACKING are two variables here, changed by one step as by one CAS. A
  * visit under a group's lock is one step: all that it changes belongs to that lock.
  *
- * Mistakes, by -D: see mistakes.txt. -DCAS: leaves are installed without the lock, in a section.
+ * Mistakes, by -D: see scripts/model.sh. -DCAS: leaves are installed without the lock, in a section.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 
-#ifndef GROUPS
+#if ROLES == 6
+#define GROUPS 3
+#define SHADOWS 3
+#else
 #define GROUPS 2
-#endif
-#ifndef VCPUS
-#define VCPUS 3
-#endif
-#ifndef SHADOWS
 #define SHADOWS 2
 #endif
+#define VCPUS 3
 #ifndef WRITES
 #define WRITES 2
 #endif
 #ifndef TRACKS
 #define TRACKS 2
 #endif
+
 #ifdef MOVES /* vCPUs change their groups */
 byte group[VCPUS];
-#define GROUP_V(v) group[v]
+#define GROUP_V(v)     group[v]
 #define SHADOW_V(v, s) group[v]
-#elif !defined(GROUP_V)
+#else
+#if ROLES == 6
+#define GROUP_V(v) (v)
+#else
 #define GROUP_V(v) ((v) / 2)
 #endif
-#ifndef SHADOW_V
-#define SHADOW_V(v, s) s
+#define SHADOW_V(v, s) (s)
 #endif
-#ifndef GROUP_S
+#if ROLES == 5
+#define GROUP_S(s) 0
+#else
 #define GROUP_S(s) (s)
 #endif
 
@@ -536,6 +540,10 @@ init
 		run vcpu(0, 0, false, true);
 		run vcpu(1, 0, true, false);
 		run vcpu(2, 1, false, true);
+#elif ROLES == 4 /* two closers */
+		run vcpu(0, 0, false, true);
+		run vcpu(1, 0, true, false);
+		run vcpu(2, 1, true, false);
 #elif ROLES == 5 /* as 2, each with a shadow of its own */
 		run vcpu(0, 0, false, true);
 		run vcpu(1, 1, false, true);
@@ -544,10 +552,6 @@ init
 		run vcpu(0, 0, true, true);
 		run vcpu(1, 1, true, true);
 		run vcpu(2, 2, true, true);
-#elif ROLES == 4 /* two closers */
-		run vcpu(0, 0, false, true);
-		run vcpu(1, 0, true, false);
-		run vcpu(2, 1, true, false);
 #endif
 #ifdef ZAPS
 		run zapper(0);
