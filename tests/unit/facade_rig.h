@@ -36,6 +36,7 @@ struct rig {
 static struct rig rig;
 
 static const struct tf_config plain = {
+	.nodes = 2,
 	.mode = TF_SHADOW, .nested = TF_NPT, .maxphyaddr = 40, .vcpus = 2};
 
 static inline void put(struct rig *g, uint64_t at, uint64_t e)
