@@ -181,6 +181,7 @@ void hw_init(struct hw *h, struct fakehost *f, const struct tf_config *conf, uns
 		pthread_mutexattr_destroy(&a);
 		h->cpu[i].hw = h;
 		h->cpu[i].index = i;
+		h->node[i] = conf->nodes ? i % conf->nodes : 0;
 	}
 	f->arg = h;
 	f->on_flush = on_flush;
@@ -203,7 +204,7 @@ enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r
 	h->vm = vm;
 	for (unsigned int i = 0; i < h->cpus; i++) {
 		struct hw_cpu *c = &h->cpu[i];
-		enum tf_status s = tf_vcpu_create(vm, i, i % 2, &c->v);
+		enum tf_status s = tf_vcpu_create(vm, i, h->node[i], &c->v);
 		if (s != TF_OK)
 			return s;
 		c->rng.s = seed + 0x1000 * i;

@@ -21,7 +21,7 @@
 #include "fakehost.h"
 #include "oracle.h"
 
-#define HW_CPUS 4
+#define HW_CPUS 8
 #define HW_TLB	48
 #define HW_PSC	16
 #define HW_NTLB 16
@@ -115,6 +115,7 @@ struct hw {
 	struct tf_vm *vm;
 	struct tf_config conf;
 	unsigned int cpus;
+	unsigned int node[HW_CPUS]; /* each vCPU's: round about, unless set before hw_attach() */
 	struct hw_cpu cpu[HW_CPUS];
 	bool checks;		  /* keep the frame registry */
 	struct hw_frame *frame;	  /* by arena frame */
