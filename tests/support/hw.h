@@ -166,6 +166,9 @@ void hw_fini(struct hw *h);
 /* After tf_vm_create: create the vCPUs. */
 enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r, uint64_t seed);
 
+/* Leave the guest, as for an exit that changes nothing: the next access asks for a load. */
+void hw_leave(struct hw_cpu *c);
+
 /* Be in the guest, as far as tf_vcpu_load() can tell (cpu->load). False: no memory for a root. */
 bool hw_enter(struct hw_cpu *c);
 
