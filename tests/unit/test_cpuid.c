@@ -127,7 +127,7 @@ static int setup(void **state)
 	vcpu = (struct cpuid_vcpu){.apic_id = 2, .apic_enabled = true, .xcr0 = 1};
 	memset(&bus, 0, sizeof(bus));
 	bus.ops = &ops;
-	lapic_create(&apic, &bus, 0);
+	lapic_create(&apic, &bus, 0, 0);
 	msr_create_shared(&shared);
 	msr_create(&msrs, 1000);
 	return 0;

@@ -107,7 +107,7 @@ static int setup(void **state)
 	memset(&bus, 0, sizeof(bus));
 	bus.ops = &ops;
 	for (unsigned int i = 0; i < CPUS; i++)
-		lapic_create(&cpu[i], &bus, i);
+		lapic_create(&cpu[i], &bus, i, i);
 	ioapic_create(&io, &bus);
 	return 0;
 }
