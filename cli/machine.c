@@ -316,6 +316,19 @@ void machine_poll(struct machine *m)
 		m->pid = 0;
 }
 
+void machine_tell_end(const struct machine *m, char *text, size_t size)
+{
+	int n = WIFSIGNALED(m->status) ? WTERMSIG(m->status) : 0;
+	const char *name = n ? sigabbrev_np(n) : NULL;
+
+	if (!n)
+		snprintf(text, size, "QEMU ended with status %d", WEXITSTATUS(m->status));
+	else if (name)
+		snprintf(text, size, "QEMU was killed by SIG%s", name);
+	else
+		snprintf(text, size, "QEMU was killed by signal %d", n);
+}
+
 void machine_kill(struct machine *m)
 {
 	if (m->pid <= 0)

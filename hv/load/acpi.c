@@ -288,34 +288,39 @@ static size_t build_madt(struct build *b, const struct acpi_config *c)
 	return start;
 }
 
+static void put_cpu_affinity(struct build *b, uint32_t id, uint32_t node)
+{
+	if (id >= X2_FIRST) {
+		put(b, 2, 1);
+		put(b, 24, 1);
+		put(b, 0, 2);
+		put(b, node, 4);
+		put(b, id, 4);
+		put(b, 1, 4);
+		put(b, 0, 8);
+	} else {
+		put(b, 0, 1);
+		put(b, 16, 1);
+		put(b, node & 0xff, 1);
+		put(b, id, 1);
+		put(b, 1, 4);
+		put(b, 0, 1);
+		put(b, node >> 8, 3);
+		put(b, 0, 4);
+	}
+}
+
+/* The CPUs go by their nodes: Linux numbers nodes as it meets them here. */
 static size_t build_srat(struct build *b, const struct acpi_config *c)
 {
 	size_t start = table_begin(b, "SRAT", 3);
 
 	put(b, 1, 4);
 	put(b, 0, 8);
-	for (unsigned int i = 0; i < c->cpus; i++) {
-		uint32_t node = c->cpu_node[i], id = id_of(c, i);
-
-		if (id >= X2_FIRST) {
-			put(b, 2, 1);
-			put(b, 24, 1);
-			put(b, 0, 2);
-			put(b, node, 4);
-			put(b, id, 4);
-			put(b, 1, 4);
-			put(b, 0, 8);
-		} else {
-			put(b, 0, 1);
-			put(b, 16, 1);
-			put(b, node & 0xff, 1);
-			put(b, id, 1);
-			put(b, 1, 4);
-			put(b, 0, 1);
-			put(b, node >> 8, 3);
-			put(b, 0, 4);
-		}
-	}
+	for (unsigned int node = 0; node < c->nodes; node++)
+		for (unsigned int i = 0; i < c->cpus; i++)
+			if (c->cpu_node[i] == node)
+				put_cpu_affinity(b, id_of(c, i), node);
 	for (unsigned int i = 0; i < c->ranges; i++) {
 		put(b, 1, 1);
 		put(b, 40, 1);

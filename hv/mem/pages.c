@@ -36,6 +36,7 @@ struct pool {
 	struct spin lock;
 	struct block *whole, *broken;
 	uint64_t pages;
+	struct pages_given given; /* of this pool's pages */
 } __attribute__((aligned(64)));
 
 static struct pool pool[ACPI_NODES_MAX];
@@ -93,7 +94,15 @@ static void free_page(uint64_t pa)
 	spin_unlock(&p->lock);
 }
 
-static uint64_t alloc_page(struct pool *p)
+static void count_given(struct pool *p, bool local, unsigned int n)
+{
+	if (local)
+		p->given.local += n;
+	else
+		p->given.remote += n;
+}
+
+static uint64_t alloc_page(struct pool *p, bool local)
 {
 	struct block *b;
 	uint64_t pa = 0;
@@ -110,6 +119,7 @@ static uint64_t alloc_page(struct pool *p)
 		pa = block_base(b) + ((w * 64ull + bit) << 12);
 		b->count--;
 		p->pages--;
+		count_given(p, local, 1);
 		if (b->count == 0 || b->count == BLOCK_PAGES - 1)
 			block_relist(p, b);
 		break;
@@ -118,7 +128,7 @@ static uint64_t alloc_page(struct pool *p)
 	return pa;
 }
 
-static uint64_t alloc_block(struct pool *p)
+static uint64_t alloc_block(struct pool *p, bool local)
 {
 	struct block *b;
 	uint64_t pa = 0;
@@ -130,6 +140,7 @@ static uint64_t alloc_block(struct pool *p)
 		memset(b->free, 0, sizeof(b->free));
 		b->count = 0;
 		p->pages -= BLOCK_PAGES;
+		count_given(p, local, BLOCK_PAGES);
 		pa = block_base(b);
 	}
 	spin_unlock(&p->lock);
@@ -154,7 +165,7 @@ uint64_t pages_alloc(unsigned int node, unsigned int order)
 {
 	for (unsigned int i = 0; i < acpi.nodes; i++) {
 		struct pool *p = &pool[(node + i) % acpi.nodes];
-		uint64_t pa = order ? alloc_block(p) : alloc_page(p);
+		uint64_t pa = order ? alloc_block(p, i == 0) : alloc_page(p, i == 0);
 
 		if (pa)
 			return pa;
@@ -192,6 +203,17 @@ uint64_t pages_free_bytes(void)
 	for (unsigned int i = 0; i < acpi.nodes; i++)
 		pages += __atomic_load_n(&pool[i].pages, __ATOMIC_RELAXED);
 	return pages * 4096;
+}
+
+struct pages_given pages_given(void)
+{
+	struct pages_given sum = {0, 0};
+
+	for (unsigned int i = 0; i < acpi.nodes; i++) {
+		sum.local += __atomic_load_n(&pool[i].given.local, __ATOMIC_RELAXED);
+		sum.remote += __atomic_load_n(&pool[i].given.remote, __ATOMIC_RELAXED);
+	}
+	return sum;
 }
 
 struct hole {
