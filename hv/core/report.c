@@ -167,12 +167,24 @@ static void put_groups(void)
 
 static void put_nodes(void)
 {
-	struct pages_given given = pages_given();
+	struct pages_count sum = {0, 0, 0};
 
-	json_number("guest_nodes", vm.nodes.count);
-	json_number("host_nodes", acpi.nodes);
-	json_number("pages_local", given.local);
-	json_number("pages_remote", given.remote);
+	json_open_list("host_nodes");
+	for (unsigned int i = 0; i < acpi.nodes; i++) {
+		const struct pages_count c = pages_count(i);
+
+		json_open(NULL);
+		json_number("pages_local", c.local);
+		json_number("pages_remote", c.remote);
+		json_number("free_bytes", c.free * 4096);
+		json_close();
+		sum.local += c.local;
+		sum.remote += c.remote;
+	}
+	json_close_list();
+	json_number("pages_local", sum.local);
+	json_number("pages_remote", sum.remote);
+	json_text("grouping", grouping_name[cmdline.groups]);
 	json_text("install", cmdline.install == TF_INSTALL_CAS ? "cas" : "lock");
 	json_number("regroup_ms", cmdline.regroup_ms);
 }
@@ -198,7 +210,7 @@ static void put_all(const struct tf_counters *c)
 	put_nodes();
 	if (!c)
 		return;
-	json_text("grouping", grouping_name[groups.grouping]);
+	json_text("grouping_now", grouping_name[groups.grouping]);
 	json_number("groups_now", groups.now);
 	put_groups();
 	put_engine(c);

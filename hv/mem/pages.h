@@ -25,11 +25,11 @@ void *pages_zalloc(unsigned int node);
 
 uint64_t pages_free_bytes(void);
 
-/* How many 4 KiB pages pages_alloc() gave from the node that it was asked for, and from another
- * because that one had none. */
-struct pages_given {
-	uint64_t local, remote;
+/* Of one node's pool, 4 KiB pages: those it has, those it gave to whoever asked for this node
+ * (frees are not taken off), and those it gave because the node that was asked had none. */
+struct pages_count {
+	uint64_t free, local, remote;
 };
-struct pages_given pages_given(void);
+struct pages_count pages_count(unsigned int node);
 
 #endif
