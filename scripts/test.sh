@@ -114,6 +114,8 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
+
 two="0: CPUs '0-1', 256 MiB, distances 10 20
 1: CPUs '2-3', 256 MiB, distances 20 10"
 four="0: CPUs '0', 128 MiB, distances 10 20 20 20
