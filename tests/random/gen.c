@@ -191,10 +191,29 @@ static void op_walk(struct world *w, unsigned int cpu)
 			   (unsigned long long)va, a.flags, tf_status_text(s), o.pfec, pfec);
 }
 
-/* Many flushes with little change between, so that tables become trusted; then a change. */
+/* vCPU `by` keeps a writable translation of a table in its TLB, of which no entry tells any more:
+ * cpu takes D from the guest's entry and flushes for itself. */
+static void hold_writable(struct world *w, unsigned int cpu, unsigned int by, uint64_t table)
+{
+	uint64_t va = world_direct(w, table), at = guest_entry_of(w, w->root[0], va, 0);
+
+	if (by == cpu || !at)
+		return;
+	guest_and_entry(w, by, table, ~UINT64_C(0));
+	if (!w->failed)
+		guest_and_entry(w, cpu, at, ~X_D);
+	if (!w->failed)
+		guest_invlpg(w, cpu, va);
+}
+
+/* Many flushes with little change between, so that tables become trusted, by the group of one vCPU
+ * or by those of two; then a change by any vCPU or by the host, which all must learn of. */
 static void op_quiet(struct world *w, unsigned int cpu)
 {
-	uint64_t va[4];
+	unsigned int by = (unsigned int)below(w, w->conf.vcpus);
+	unsigned int who[2] = {cpu, one_in(w, 2) ? (unsigned int)below(w, w->conf.vcpus) : cpu};
+	unsigned int n = who[1] != cpu ? 2 : 1, turns = one_in(w, 2) ? 400 : 24;
+	uint64_t va[4], root = w->root[w->space[cpu]];
 
 	w->what = "quiet time";
 	for (unsigned int k = 0; k < 4; k++)
@@ -205,25 +224,27 @@ static void op_quiet(struct world *w, unsigned int cpu)
 		if (!ref_walk_now(&w->ref, cpu, va[k], TF_USER | TF_WRITE, &gpa, &pfec))
 			guest_mend(w, cpu, va[k], TF_USER | TF_WRITE);
 	}
-	unsigned int turns = one_in(w, 2) ? 400 : 24;
-	for (unsigned int k = 0; k < turns && !w->failed; k++) {
-		guest_use(w, cpu, va[k & 3], TF_USER);
+	uint64_t at = guest_entry_of(w, root, va[0], 0);
+	if (at && !w->failed && one_in(w, 2))
+		hold_writable(w, cpu, by, at & X_ADDR);
+	for (unsigned int k = 0; k < turns * n && !w->failed; k++) {
+		guest_use(w, who[k % n], va[k / n & 3], TF_USER);
 		if (!w->failed)
-			guest_cr3(w, cpu, w->space[cpu], false);
+			guest_cr3(w, who[k % n], w->space[cpu], false);
 	}
 	if (w->failed)
 		return;
-	uint64_t at = guest_entry_of(w, w->root[w->space[cpu]], va[0], 0);
-	unsigned int by = (unsigned int)below(w, w->conf.vcpus);
-	if (at && (ref_word(&w->ref, at) & X_P)) {
-		uint64_t e = guest_some_leaf(w, 0);
-		if (one_in(w, 2))
-			guest_set_entry(w, by, at, e);
-		else
-			world_host_write(w, at, &e, 1);
-		if (!w->failed)
-			guest_flush(w, cpu, va[0]);
-		guest_use(w, cpu, va[0], TF_USER);
+	at = guest_entry_of(w, root, va[0], 0);
+	if (!at || !(ref_word(&w->ref, at) & X_P))
+		return;
+	uint64_t e = guest_some_leaf(w, 0);
+	if (!one_in(w, 3))
+		guest_set_entry(w, by, at, e);
+	else
+		world_host_write(w, at, &e, 1);
+	for (unsigned int k = 0; k < n && !w->failed; k++) {
+		guest_flush(w, who[k], va[0]);
+		guest_use(w, who[k], va[0], TF_USER);
 	}
 }
 
@@ -245,7 +266,7 @@ void gen_step(struct world *w)
 		if (hw_write_cr0(c, cr0))
 			ref_write_cr0(&w->ref, cpu, cr0);
 	}
-	unsigned int what = (unsigned int)below(w, 64);
+	unsigned int what = (unsigned int)below(w, 66);
 	if (w->pressure && one_in(w, 2)) {
 		w->pressure = false;
 		op_exit(w, cpu);
@@ -324,6 +345,14 @@ void gen_step(struct world *w)
 	case 62:
 		if (one_in(w, 2))
 			op_regs(w, cpu);
+		break;
+	case 63:
+		if (one_in(w, 2))
+			op_stale(w, cpu);
+		break;
+	case 64:
+		if (w->conf.regroup)
+			op_regroup(w);
 		break;
 	default:
 		op_walk(w, cpu);

@@ -11,32 +11,34 @@ static void dirty_clear(struct world *w)
 		*ref_flags(&w->ref, f) &= (uint8_t) ~(REF_MUST_DIRTY | REF_MAY_DIRTY);
 }
 
-void op_dirty(struct world *w)
+static void dirty_start(struct world *w, uint64_t gfn, uint64_t n)
+{
+	enum tf_status s = tf_dirty_start(w->vm, gpa(gfn << 12), n << 12);
+
+	world_trace(w, "dirty log of %#llx + %llu: %s", (unsigned long long)gfn,
+		    (unsigned long long)n, tf_status_text(s));
+	if (s == TF_E_NOMEM)
+		return;
+	if (s != TF_OK) {
+		world_fail(w, "tf_dirty_start: %s", tf_status_text(s));
+		return;
+	}
+	w->dirty_on = true;
+	w->dirty_gfn = gfn;
+	w->dirty_n = n;
+	dirty_clear(w);
+}
+
+static void dirty_stop(struct world *w)
+{
+	tf_dirty_stop(w->vm, gpa(w->dirty_gfn << 12), w->dirty_n << 12);
+	w->dirty_on = false;
+}
+
+static void dirty_read(struct world *w)
 {
 	uint64_t bits[B_N / 64 + 1];
 
-	w->what = "dirty log";
-	if (!w->dirty_on) {
-		if (one_in(w, 2)) {
-			w->dirty_gfn = A_GFN + below(w, 100);
-			w->dirty_n = 1 + below(w, A_N - w->dirty_gfn);
-		} else {
-			w->dirty_gfn = B_GFN + (one_in(w, 2) ? below(w, 600) : 0);
-			w->dirty_n = 1 + below(w, B_GFN + B_N - w->dirty_gfn);
-		}
-		enum tf_status s = tf_dirty_start(w->vm, gpa(w->dirty_gfn << 12), w->dirty_n << 12);
-		world_trace(w, "dirty log of %#llx + %llu: %s", (unsigned long long)w->dirty_gfn,
-			    (unsigned long long)w->dirty_n, tf_status_text(s));
-		if (s == TF_E_NOMEM)
-			return;
-		if (s != TF_OK) {
-			world_fail(w, "tf_dirty_start: %s", tf_status_text(s));
-			return;
-		}
-		w->dirty_on = true;
-		dirty_clear(w);
-		return;
-	}
 	world_trace(w, "dirty log read");
 	memset(bits, 0xcc, sizeof(bits));
 	enum tf_status s = tf_dirty_read(w->vm, gpa(w->dirty_gfn << 12), w->dirty_n << 12, bits);
@@ -56,10 +58,113 @@ void op_dirty(struct world *w)
 			w->n.dirty_extra++;
 	}
 	dirty_clear(w);
-	if (one_in(w, 3)) {
-		tf_dirty_stop(w->vm, gpa(w->dirty_gfn << 12), w->dirty_n << 12);
-		w->dirty_on = false;
+}
+
+void op_dirty(struct world *w)
+{
+	w->what = "dirty log";
+	if (w->dirty_on) {
+		dirty_read(w);
+		if (one_in(w, 3))
+			dirty_stop(w);
+	} else if (one_in(w, 2)) {
+		uint64_t f = A_GFN + below(w, 100);
+		dirty_start(w, f, 1 + below(w, A_N - f));
+	} else {
+		uint64_t f = B_GFN + (one_in(w, 2) ? below(w, 600) : 0);
+		dirty_start(w, f, 1 + below(w, B_GFN + B_N - f));
 	}
+}
+
+/* The frames must have come back to the host (large blocks may wait for their neighbours). */
+static void forget(struct world *w, uint64_t first, uint64_t n, bool strict)
+{
+	for (uint64_t i = 0; i < w->host.frames; i++) {
+		struct hw_frame *f = &w->hw.frame[i];
+		if (f->gfn < first || f->gfn >= first + n)
+			continue;
+		if (strict && w->host.state[i] == FAKE_SMALL)
+			world_fail(w, "the frame of gfn %#llx was not given back",
+				   (unsigned long long)f->gfn);
+		f->gfn = ~UINT64_C(0);
+		f->owner = HW_UNKNOWN;
+	}
+}
+
+static void discard(struct world *w, uint64_t first, uint64_t n)
+{
+	enum tf_status s = tf_mem_discard(w->vm, gpa(first << 12), n << 12);
+
+	world_trace(w, "discard of %#llx + %llu: %s", (unsigned long long)first,
+		    (unsigned long long)n, tf_status_text(s));
+	if (s == TF_E_NOMEM)
+		return;
+	if (s != TF_OK) {
+		world_fail(w, "tf_mem_discard: %s", tf_status_text(s));
+		return;
+	}
+	ref_discard(&w->ref, first, n);
+	forget(w, first, n, true);
+}
+
+/* Where va leads for a user's write; ~0: nowhere. */
+static uint64_t goes_to(struct world *w, unsigned int cpu, uint64_t va)
+{
+	uint64_t at;
+	uint32_t pfec;
+
+	return ref_walk_now(&w->ref, cpu, va, TF_USER | TF_WRITE, &at, &pfec) ? at >> 12
+									      : ~UINT64_C(0);
+}
+
+/* One vCPU has a writable translation in its TLB; another, whose tables may be the same, drops the
+ * entry that it came from and flushes for itself alone, as the architecture lets it. Then a round
+ * of the log begins, or the frame goes: every vCPU must be flushed, though no entry shows why. */
+void op_stale(struct world *w, unsigned int cpu)
+{
+	unsigned int other = (unsigned int)below(w, w->conf.vcpus);
+	const uint32_t how = TF_USER | TF_WRITE;
+	uint64_t va = guest_user_va(w);
+
+	w->what = "stale translation";
+	if (other == cpu)
+		return;
+	guest_cr3(w, other, w->space[cpu], false);
+	if (!w->failed && goes_to(w, other, va) == ~UINT64_C(0))
+		guest_mend(w, other, va, how);
+	if (w->failed)
+		return;
+	uint64_t f = goes_to(w, other, va), at = guest_entry_of(w, w->root[w->space[cpu]], va, 0);
+	if (!at || f == ~UINT64_C(0) || !ref_is_memory(&w->ref, f))
+		return;
+	bool logged = f - A_GFN < A_N || f - B_GFN < B_N, started = one_in(w, 2);
+	if (w->dirty_on && logged && !one_in(w, 3))
+		dirty_stop(w);
+	if (!w->dirty_on && logged && started)
+		dirty_start(w, f, 1);
+	guest_use(w, cpu, va, TF_USER);
+	guest_use(w, other, va, how);
+	if (one_in(w, 3))
+		guest_set_entry(w, cpu, at, one_in(w, 2) ? 0 : guest_some_leaf(w, 0));
+	else
+		guest_and_entry(w, cpu, at, ~(one_in(w, 2) ? X_W : X_D));
+	if (w->failed)
+		return;
+	guest_invlpg(w, cpu, va);
+	if (one_in(w, 2))
+		guest_use(w, cpu, va, TF_USER);
+	if (w->failed)
+		return;
+	if (!logged || (f >= DATA_GFN && one_in(w, 4)))
+		discard(w, f, 1);
+	else if (w->dirty_on)
+		dirty_read(w);
+	else
+		dirty_start(w, f, 1);
+	for (unsigned int k = 0; k < 3; k++)
+		guest_use(w, other, va, how);
+	if (!w->failed && w->dirty_on)
+		dirty_read(w);
 }
 
 void op_accessed(struct world *w, unsigned int i)
@@ -84,21 +189,6 @@ void op_accessed(struct world *w, unsigned int i)
 			world_fail(w, "an access to frame %#llx was lost",
 				   (unsigned long long)(where[i][0] + k));
 		*f &= (uint8_t)~REF_MUST_ACC;
-	}
-}
-
-/* The frames must have come back to the host (large blocks may wait for their neighbours). */
-static void forget(struct world *w, uint64_t first, uint64_t n, bool strict)
-{
-	for (uint64_t i = 0; i < w->host.frames; i++) {
-		struct hw_frame *f = &w->hw.frame[i];
-		if (f->gfn < first || f->gfn >= first + n)
-			continue;
-		if (strict && w->host.state[i] == FAKE_SMALL)
-			world_fail(w, "the frame of gfn %#llx was not given back",
-				   (unsigned long long)f->gfn);
-		f->gfn = ~UINT64_C(0);
-		f->owner = HW_UNKNOWN;
 	}
 }
 
@@ -132,17 +222,7 @@ void op_discard(struct world *w)
 		n = 1 + below(w, 3);
 		break;
 	}
-	enum tf_status s = tf_mem_discard(w->vm, gpa(first << 12), n << 12);
-	world_trace(w, "discard of %#llx + %llu: %s", (unsigned long long)first,
-		    (unsigned long long)n, tf_status_text(s));
-	if (s == TF_E_NOMEM)
-		return;
-	if (s != TF_OK) {
-		world_fail(w, "tf_mem_discard: %s", tf_status_text(s));
-		return;
-	}
-	ref_discard(&w->ref, first, n);
-	forget(w, first, n, true);
+	discard(w, first, n);
 }
 
 void op_slot(struct world *w)
@@ -159,10 +239,12 @@ void op_slot(struct world *w)
 		ref_remove(&w->ref, first, n);
 		forget(w, first, n, true);
 	} else {
-		s = tf_mem_add(w->vm, gpa(first << 12), n << 12, 0);
-		world_trace(w, "slot D added: %s", tf_status_text(s));
+		unsigned int node = (unsigned int)below(w, w->conf.nodes);
+		s = tf_mem_add(w->vm, gpa(first << 12), n << 12, node);
+		world_trace(w, "slot D added on node %u: %s", node, tf_status_text(s));
 		if (s == TF_E_NOMEM)
 			return;
+		w->node[3] = node;
 		ref_add(&w->ref, first, n);
 	}
 	if (s != TF_OK)
@@ -189,4 +271,22 @@ void op_host_write(struct world *w, unsigned int cpu)
 	if (!w->failed && one_in(w, 2))
 		guest_flush(w, cpu, va);
 	guest_use(w, cpu, va, TF_USER);
+}
+
+/* The vCPUs' groups change; each moves at its next load. */
+void op_regroup(struct world *w)
+{
+	enum tf_grouping to = (enum tf_grouping)below(w, 3);
+
+	w->what = "regrouping";
+	enum tf_status s = tf_regroup(w->vm, to);
+	world_trace(w, "groups by %u: %s", to, tf_status_text(s));
+	if (s == TF_E_NOMEM)
+		return;
+	if (s != TF_OK) {
+		world_fail(w, "tf_regroup: %s", tf_status_text(s));
+		return;
+	}
+	w->grouping = to;
+	w->n.regroups++;
 }

@@ -78,6 +78,8 @@ void op_accessed(struct world *w, unsigned int i);
 void op_discard(struct world *w);
 void op_slot(struct world *w);
 void op_host_write(struct world *w, unsigned int cpu);
+void op_stale(struct world *w, unsigned int cpu);
+void op_regroup(struct world *w);
 void op_kernel(struct world *w, unsigned int cpu);
 void op_large(struct world *w, unsigned int cpu);
 void op_edit_upper(struct world *w, unsigned int cpu);

@@ -14,13 +14,16 @@
 
 static struct world world; /* large */
 static const char *const mode_name[] = {"nested", "shadow", "mixed"};
+static const char *const grouping_name[] = {"node", "one", "vcpu"};
+static const char *const install_name[] = {"lock", "cas"};
 
 static void print_command(const struct world_conf *c, uint64_t steps)
 {
 	printf("  build/tests/random --seed %llu --steps %llu --vcpus %u --mode %s --levels %u "
-	       "--format %s --check %u%s",
+	       "--format %s --nodes %u --grouping %s --install %s --check %u%s%s",
 	       (unsigned long long)c->seed, (unsigned long long)steps, c->vcpus, mode_name[c->mode],
-	       c->levels, c->format == TF_EPT ? "ept" : "npt", c->check_every,
+	       c->levels, c->format == TF_EPT ? "ept" : "npt", c->nodes, grouping_name[c->grouping],
+	       install_name[c->install], c->check_every, c->regroup ? " --regroup" : "",
 	       c->no_fail ? " --no-fail" : "");
 	if (c->shadow_pages)
 		printf(" --shadow-pages %u", c->shadow_pages);
@@ -73,31 +76,35 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       w->what ? w->what : "start", w->why);
 		print_command(conf, at + 1);
 	} else if (!quiet) {
-		printf("ok  seed %llu %s %u vcpus %u levels %s: %llu accesses, %llu done, %llu "
+		printf("ok  seed %llu %s %u vcpus %u levels %s, %u nodes, groups %s%s, %s: %llu "
+		       "accesses, %llu done, %llu "
 		       "faults, "
 		       "%llu devices, %llu out of memory, %llu by old entries, %llu edits\n",
 		       (unsigned long long)conf->seed, mode_name[conf->mode], conf->vcpus,
-		       conf->levels, conf->format == TF_EPT ? "ept" : "npt",
-		       (unsigned long long)w->n.accesses, (unsigned long long)w->n.done,
-		       (unsigned long long)w->n.faults, (unsigned long long)w->n.devices,
-		       (unsigned long long)w->n.nomem, (unsigned long long)w->n.deep,
-		       (unsigned long long)w->n.edits);
+		       conf->levels, conf->format == TF_EPT ? "ept" : "npt", conf->nodes,
+		       grouping_name[conf->grouping], conf->regroup ? " and back" : "",
+		       install_name[conf->install], (unsigned long long)w->n.accesses,
+		       (unsigned long long)w->n.done, (unsigned long long)w->n.faults,
+		       (unsigned long long)w->n.devices, (unsigned long long)w->n.nomem,
+		       (unsigned long long)w->n.deep, (unsigned long long)w->n.edits);
 		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu "
 		       "before), "
 		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "
-		       "%llu+%llu large, %llu extra dirty\n",
+		       "%llu+%llu large, %llu extra dirty, %llu copies, %llu vCPUs regrouped\n",
 		       (unsigned long long)n.nested_faults, (unsigned long long)n.shadow_faults,
 		       (unsigned long long)n.shadow_fills, (unsigned long long)n.prefills,
 		       (unsigned long long)n.unsyncs, (unsigned long long)n.resyncs,
 		       (unsigned long long)n.shadows_zapped,
 		       (unsigned long long)n.shadows_reclaimed, (unsigned long long)n.tracks,
 		       (unsigned long long)n.frames_backed, (unsigned long long)n.large_backed,
-		       (unsigned long long)w->n.dirty_extra);
+		       (unsigned long long)w->n.dirty_extra, (unsigned long long)n.copies,
+		       (unsigned long long)n.regroups);
 	}
 	fflush(stdout);
 	return w->failed ? at : conf->steps;
 }
 
+/* Every combination of grouping, install and mode meets every number of nodes in 36 runs. */
 static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 {
 	bool good = true;
@@ -106,12 +113,17 @@ static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 		struct world_conf c = {
 			.seed = first_seed + k,
 			.steps = steps,
-			.vcpus = (unsigned int[]){1, 2, 4, 2}[k % 4],
+			.vcpus = (unsigned int[]){4, 2, 4, 3, 1, 4, 2}[k % 7],
 			.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
 						    W_SHADOW}[k % 6],
 			.levels = k % 5 == 4 ? 5 : 4,
 			.format = k % 7 == 3 ? TF_EPT : TF_NPT,
-			.check_every = 16,
+			.nodes = 1 + (k + k / 6) % WORLD_NODES,
+			.grouping = (enum tf_grouping[]){TF_GROUPS_NODE, TF_GROUPS_VCPU,
+							 TF_GROUPS_ONE}[(k + k / 3) % 3],
+			.install = k / 2 % 2 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
+			.regroup = k % 3 != 2,
+			.check_every = 1,
 			.trace_from = ~UINT64_C(0),
 		};
 		if (run(&c, false) != c.steps)
@@ -126,6 +138,8 @@ static void usage(const char *me)
 		"usage: %s [--seed N] [--steps N] [--vcpus 1..4] [--mode nested|shadow|mixed]\n"
 		"       [--levels 4|5] [--format npt|ept] [--check N] [--shadow-pages N] "
 		"[--no-fail]\n"
+		"       [--nodes 1..4] [--grouping node|one|vcpu] [--install lock|cas] "
+		"[--regroup]\n"
 		"       [--trace FROM_STEP] [--replay] [--rounds N]\n",
 		me);
 	exit(64);
@@ -142,6 +156,10 @@ int main(int argc, char **argv)
 		{"format", required_argument, NULL, 'f'},
 		{"check", required_argument, NULL, 'c'},
 		{"shadow-pages", required_argument, NULL, 'p'},
+		{"nodes", required_argument, NULL, 'N'},
+		{"grouping", required_argument, NULL, 'g'},
+		{"install", required_argument, NULL, 'i'},
+		{"regroup", no_argument, NULL, 'G'},
 		{"no-fail", no_argument, NULL, 'x'},
 		{"trace", required_argument, NULL, 't'},
 		{"replay", no_argument, NULL, 'r'},
@@ -152,6 +170,7 @@ int main(int argc, char **argv)
 			       .vcpus = 2,
 			       .mode = W_MIXED,
 			       .levels = 4,
+			       .nodes = 1,
 			       .check_every = 1,
 			       .trace_from = ~UINT64_C(0)};
 	bool seeded = false, replay = false;
@@ -187,6 +206,20 @@ int main(int argc, char **argv)
 		case 'p':
 			c.shadow_pages = (unsigned int)atoi(optarg);
 			break;
+		case 'N':
+			c.nodes = (unsigned int)atoi(optarg);
+			break;
+		case 'g':
+			c.grouping = !strcmp(optarg, "one")    ? TF_GROUPS_ONE
+				     : !strcmp(optarg, "vcpu") ? TF_GROUPS_VCPU
+							       : TF_GROUPS_NODE;
+			break;
+		case 'i':
+			c.install = !strcmp(optarg, "cas") ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
+			break;
+		case 'G':
+			c.regroup = true;
+			break;
 		case 'x':
 			c.no_fail = true;
 			break;
@@ -203,8 +236,8 @@ int main(int argc, char **argv)
 			usage(argv[0]);
 		}
 	}
-	if (c.vcpus < 1 || c.vcpus > HW_CPUS || (c.levels != 4 && c.levels != 5) ||
-	    !c.check_every || !c.steps)
+	if (c.vcpus < 1 || c.vcpus > REF_CPUS || (c.levels != 4 && c.levels != 5) || c.nodes < 1 ||
+	    c.nodes > WORLD_NODES || !c.check_every || !c.steps)
 		usage(argv[0]);
 	signal(SIGABRT, on_abort);
 	if (!seeded)

@@ -379,9 +379,25 @@ bool world_host_write(struct world *w, uint64_t at, const uint64_t *words, unsig
 	return true;
 }
 
+/* Every host frame that is known to back a guest frame was asked from the slot's node. */
+static void compare_nodes(struct world *w)
+{
+	static const uint64_t slot[4][2] = {{A_GFN, A_N}, {B_GFN, B_N}, {C_GFN, C_N}, {D_GFN, D_N}};
+
+	for (uint64_t i = 0; i < w->host.frames; i++) {
+		uint64_t gfn = w->hw.frame[i].gfn;
+		for (unsigned int k = 0; k < 4; k++)
+			if (gfn - slot[k][0] < slot[k][1] && w->host.node[i] != w->node[k])
+				world_fail(w, "the frame of gfn %#llx lies on node %u, not on %u",
+					   (unsigned long long)gfn, w->host.node[i], w->node[k]);
+	}
+}
+
 void world_compare(struct world *w)
 {
 	static uint64_t page[WORDS];
+
+	compare_nodes(w);
 
 	for (unsigned int k = 0; k < w->ref.regions && !w->failed; k++) {
 		struct ref_region *g = &w->ref.region[k];
@@ -420,10 +436,19 @@ void world_check(struct world *w)
 		world_fail(w, "tf_check: %s", broken);
 	if (w->hw.broken[0])
 		world_fail(w, "%s", w->hw.broken);
+	if (tf_grouping(w->vm) != w->grouping)
+		world_fail(w, "tf_grouping() is not what was asked for");
 	tf_counters_read(w->vm, &n);
-	if (w->hw.conf.shadow_pages && n.shadow_tables > w->hw.conf.shadow_pages)
-		world_fail(w, "%llu shadow tables, the bound is %u",
-			   (unsigned long long)n.shadow_tables, w->hw.conf.shadow_pages);
+	/* Each group has room for its roots and one walk; those that are left keep theirs a while.
+	 */
+	uint64_t bound = (uint64_t)tf_groups_max(w->vm) * (16 + w->conf.vcpus);
+	if (bound < w->hw.conf.shadow_pages)
+		bound = w->hw.conf.shadow_pages;
+	if (w->conf.regroup)
+		bound *= 2;
+	if (w->hw.conf.shadow_pages && n.shadow_tables > bound)
+		world_fail(w, "%llu shadow tables, the bound is %llu",
+			   (unsigned long long)n.shadow_tables, (unsigned long long)bound);
 }
 
 /* ---- beginning and end ---- */
@@ -450,6 +475,9 @@ bool world_init(struct world *w, const struct world_conf *c)
 	w->pke = rng_one_in(&w->rng, 3);
 	w->maxphyaddr = 36 + (unsigned int)rng_below(&w->rng, 12);
 	fakehost_init(&w->host, UINT64_C(48) << 20);
+	for (unsigned int k = 0; k < 4; k++)
+		w->node[k] = (unsigned int)rng_below(&w->rng, c->nodes);
+	w->grouping = c->grouping;
 
 	static const unsigned int bounds[] = {0, 24, 32, 48, 64, 128};
 	struct tf_config conf = {
@@ -460,8 +488,14 @@ bool world_init(struct world *w, const struct world_conf *c)
 		.shadow_pages = c->shadow_pages ? c->shadow_pages : bounds[rng_below(&w->rng, 6)],
 		.host_1g = rng_one_in(&w->rng, 2),
 		.large_backing = rng_one_in(&w->rng, 2),
+		.nodes = c->nodes,
+		.grouping = c->grouping,
+		.install = c->install,
+		.regroup = c->regroup,
 	};
 	hw_init(&w->hw, &w->host, &conf, c->vcpus);
+	for (unsigned int i = 0; i < c->vcpus && rng_one_in(&w->rng, 2); i++)
+		w->hw.node[i] = (unsigned int)rng_below(&w->rng, c->nodes);
 	w->hw.arg = w;
 	w->hw.on_ad = on_hw_ad;
 	w->hw.on_touch = on_touch;
@@ -471,8 +505,8 @@ bool world_init(struct world *w, const struct world_conf *c)
 		world_fail(w, "tf_vm_create: %s", tf_status_text(s));
 		return false;
 	}
-	if (!add_slot(w, A_GFN, A_N, 0) || !add_slot(w, B_GFN, B_N, 0) ||
-	    !add_slot(w, C_GFN, C_N, 1) || !add_slot(w, D_GFN, D_N, 0))
+	if (!add_slot(w, A_GFN, A_N, w->node[0]) || !add_slot(w, B_GFN, B_N, w->node[1]) ||
+	    !add_slot(w, C_GFN, C_N, w->node[2]) || !add_slot(w, D_GFN, D_N, w->node[3]))
 		return false;
 	w->d_present = true;
 	gen_build(w);

@@ -5,7 +5,8 @@
  *	   0 ..  1 MiB  slot A: frames 1..159 are for tables, the rest for data
  *	   2 ..  6 MiB  slot B: large pages, data
  *	   8 MiB + 256K slot D: comes and goes
- *	   4 GiB + 256K slot C: node 1
+ *	   4 GiB + 256K slot C
+ * Which node a slot belongs to, and which one each vCPU is of, goes by the seed.
  * Guest-virtual, by index at the top level: 0, 1 user; 272 the direct map; 300 the self-map;
  * 511 (5 levels: 510) shared kernel pages.
  *
@@ -18,7 +19,8 @@
 #include "hw.h"
 #include "refmmu.h"
 
-#define SPACES 5
+#define SPACES	    5
+#define WORLD_NODES 4
 
 #define A_GFN UINT64_C(0)
 #define A_N   UINT64_C(256)
@@ -44,6 +46,10 @@ struct world_conf {
 	unsigned int vcpus, levels;
 	enum world_mode mode;
 	enum tf_nested_format format;
+	unsigned int nodes; /* 1..WORLD_NODES */
+	enum tf_grouping grouping;
+	enum tf_install install;
+	bool regroup;		   /* the grouping changes now and then */
 	unsigned int check_every;  /* tf_check after every n-th step */
 	unsigned int shadow_pages; /* 0: by seed */
 	bool no_fail;		   /* no failing allocations */
@@ -63,8 +69,10 @@ struct world {
 	/* The guest OS. */
 	uint64_t root[SPACES];
 	bool table_used[TABLES + FIRST_TABLE];
-	unsigned int space[HW_CPUS]; /* which one each vCPU runs */
+	unsigned int space[REF_CPUS]; /* which one each vCPU runs */
 	bool d_present;
+	unsigned int node[4]; /* of slots A to D */
+	enum tf_grouping grouping;
 	bool pressure; /* tables ran out: a space must die */
 
 	/* The dirty log: one range at a time. */
@@ -76,7 +84,8 @@ struct world {
 	bool failed;
 	char why[512];
 	struct {
-		uint64_t accesses, done, faults, devices, nomem, deep, dirty_extra, edits, probes;
+		uint64_t accesses, done, faults, devices, nomem, deep, dirty_extra, edits, probes,
+			regroups;
 	} n;
 };
 
@@ -92,7 +101,7 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 			 enum hw_op op, uint64_t operand, uint64_t *old);
 /* The host's own write of whole words. False: no memory for it. */
 bool world_host_write(struct world *w, uint64_t gpa, const uint64_t *words, unsigned int n);
-/* All of guest memory against the reference. */
+/* All of guest memory against the reference; each frame must lie on its slot's node. */
 void world_compare(struct world *w);
 void world_check(struct world *w);
 /* Set A and D where a walk of our own (tf_walk) or the engine may have. */

@@ -98,6 +98,8 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 	struct fakehost *f = of(h);
 	uint64_t n = UINT64_C(1) << order;
 
+	if (node >= TF_MAX_NODES)
+		die(f, "an allocation from a node that cannot be", node);
 	if (order != TF_ORDER_4K && order != TF_ORDER_2M)
 		die(f, "an allocation of an order that host.h does not have", order);
 	pthread_mutex_lock(&f->lock);
@@ -119,6 +121,7 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 		check_pattern(f, at + k);
 		set_state(f, at + k, order == TF_ORDER_4K ? FAKE_SMALL : FAKE_LARGE);
 		f->node[at + k] = (uint8_t)node;
+		f->use[at + k] = (uint8_t)use;
 	}
 	f->next = (at + n) % f->frames;
 	f->in_use += n;
@@ -218,7 +221,8 @@ void fakehost_init(struct fakehost *f, uint64_t bytes)
 	f->frames = bytes / TF_PAGE_SIZE;
 	f->state = calloc(f->frames, 1);
 	f->node = calloc(f->frames, 1);
-	if (!f->state || !f->node) {
+	f->use = calloc(f->frames, 1);
+	if (!f->state || !f->node || !f->use) {
 		perror("fakehost: calloc");
 		exit(70);
 	}
@@ -271,7 +275,17 @@ void fakehost_fini(struct fakehost *f)
 	munmap(f->arena, f->frames * TF_PAGE_SIZE);
 	free(f->state);
 	free(f->node);
+	free(f->use);
 	pthread_mutex_destroy(&f->lock);
+}
+
+uint64_t fakehost_count(const struct fakehost *f, unsigned int node, enum tf_use use)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < f->frames; i++)
+		n += f->state[i] != FAKE_FREE && f->node[i] == node && f->use[i] == use;
+	return n;
 }
 
 void fakehost_fail(struct fakehost *f, uint64_t n, uint64_t run)

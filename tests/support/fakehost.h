@@ -28,8 +28,9 @@ struct fakehost {
 	uint8_t *arena;
 	uint64_t frames;
 	uint8_t *state; /* enum fake_state by frame */
-	uint8_t *node;
-	uint64_t next; /* where the search for a free frame starts */
+	uint8_t *node;	/* that it was asked from, by frame */
+	uint8_t *use;	/* enum tf_use by frame */
+	uint64_t next;	/* where the search for a free frame starts */
 	pthread_mutex_t lock;
 
 	/* Failing on purpose. An allocation is counted even if it fails. */
@@ -67,6 +68,9 @@ void fakehost_fini(struct fakehost *f);
 
 /* The n-th allocation from now on (1: the next) fails, and `run` - 1 after it; n = 0: none. */
 void fakehost_fail(struct fakehost *f, uint64_t n, uint64_t run);
+
+/* How many 4 KiB frames are in use for `use` that were asked from `node`. */
+uint64_t fakehost_count(const struct fakehost *f, unsigned int node, enum tf_use use);
 
 /* Is the 4 KiB frame at `a` allocated? False for addresses outside the arena. */
 bool fakehost_is_allocated(struct fakehost *f, hpa_t a);

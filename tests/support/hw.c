@@ -181,6 +181,7 @@ void hw_init(struct hw *h, struct fakehost *f, const struct tf_config *conf, uns
 		pthread_mutexattr_destroy(&a);
 		h->cpu[i].hw = h;
 		h->cpu[i].index = i;
+		h->node[i] = conf->nodes ? i % conf->nodes : 0;
 	}
 	f->arg = h;
 	f->on_flush = on_flush;
@@ -203,7 +204,7 @@ enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r
 	h->vm = vm;
 	for (unsigned int i = 0; i < h->cpus; i++) {
 		struct hw_cpu *c = &h->cpu[i];
-		enum tf_status s = tf_vcpu_create(vm, i, i % 2, &c->v);
+		enum tf_status s = tf_vcpu_create(vm, i, h->node[i], &c->v);
 		if (s != TF_OK)
 			return s;
 		c->rng.s = seed + 0x1000 * i;
@@ -276,7 +277,7 @@ bool hw_enter(struct hw_cpu *c)
 	return true;
 }
 
-static void leave(struct hw_cpu *c)
+void hw_leave(struct hw_cpu *c)
 {
 	set_loaded(c, false);
 	c->exits++;
@@ -370,14 +371,14 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 		case HW_W_EXIT: {
 			struct tf_access a = {.at = gva(va),
 					      .flags = flags | (w.absent ? TF_ABSENT : 0)};
-			leave(c);
+			hw_leave(c);
 			tf_write_pkru(c->v, c->r.pkru);
 			tf_shadow_fault(c->v, &a, &o);
 			break;
 		}
 		case HW_W_NESTED:
 		default:
-			leave(c);
+			hw_leave(c);
 			tf_nested_fault(c->v, gpa(w.gpa), w.nested_flags, &o);
 			if (o.end == TF_INJECT) {
 				hw_break(h, "a nested fault may not inject a #PF");
@@ -455,7 +456,7 @@ static bool style(struct hw_cpu *c, bool *shadow)
 static void tell(struct hw_cpu *c)
 {
 	if (c->want == TF_SHADOW) {
-		leave(c);
+		hw_leave(c);
 		c->entered = false;
 		tf_vcpu_set_regs(c->v, &c->r);
 	}
@@ -470,7 +471,7 @@ bool hw_write_cr3(struct hw_cpu *c, uint64_t val)
 	bool pcide = c->r.cr4 & X_CR4_PCIDE;
 	c->r.cr3 = pcide ? val & ~BIT(63) : val;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		tf_write_cr3(c->v, val);
 	} else if (!pcide) {
 		drop_guest(c, -1, false);
@@ -488,7 +489,7 @@ bool hw_write_cr4(struct hw_cpu *c, uint64_t val)
 		return false;
 	c->r.cr4 = val;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		c->entered = false;
 		tf_write_cr4(c->v, val);
 		return true;
@@ -507,7 +508,7 @@ bool hw_write_cr0(struct hw_cpu *c, uint64_t val)
 	bool paging = (c->r.cr0 ^ val) & X_CR0_PG;
 	c->r.cr0 = val;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		c->entered = false;
 		tf_write_cr0(c->v, val);
 		return true;
@@ -526,7 +527,7 @@ bool hw_write_efer(struct hw_cpu *c, uint64_t val)
 		return false;
 	c->r.efer = val;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		c->entered = false;
 		tf_write_efer(c->v, val);
 		return true;
@@ -548,7 +549,7 @@ bool hw_invlpg(struct hw_cpu *c, uint64_t va)
 	if (!style(c, &shadow))
 		return false;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		tf_invlpg(c->v, gva(va));
 	} else {
 		drop_va_locked(c, va, hw_pcid(c), true);
@@ -563,7 +564,7 @@ bool hw_invpcid(struct hw_cpu *c, unsigned int type, uint16_t pcid, uint64_t va)
 	if (!style(c, &shadow))
 		return false;
 	if (shadow) {
-		leave(c);
+		hw_leave(c);
 		tf_invpcid(c->v, type, pcid, gva(va));
 		return true;
 	}
@@ -588,7 +589,7 @@ void hw_set_mode(struct hw_cpu *c, enum tf_mode m)
 {
 	enum tf_mode old = c->want;
 
-	leave(c);
+	hw_leave(c);
 	c->entered = false;
 	c->want = m;
 	tf_vcpu_set_mode(c->v, m);
@@ -598,7 +599,7 @@ void hw_set_mode(struct hw_cpu *c, enum tf_mode m)
 
 void hw_set_regs(struct hw_cpu *c, const struct tf_regs *r)
 {
-	leave(c);
+	hw_leave(c);
 	c->entered = false;
 	c->r = *r;
 	tf_vcpu_set_regs(c->v, r);

@@ -21,7 +21,7 @@
 #include "fakehost.h"
 #include "oracle.h"
 
-#define HW_CPUS 4
+#define HW_CPUS 8
 #define HW_TLB	48
 #define HW_PSC	16
 #define HW_NTLB 16
@@ -115,6 +115,7 @@ struct hw {
 	struct tf_vm *vm;
 	struct tf_config conf;
 	unsigned int cpus;
+	unsigned int node[HW_CPUS]; /* each vCPU's: round about, unless set before hw_attach() */
 	struct hw_cpu cpu[HW_CPUS];
 	bool checks;		  /* keep the frame registry */
 	struct hw_frame *frame;	  /* by arena frame */
@@ -164,6 +165,9 @@ void hw_init(struct hw *h, struct fakehost *f, const struct tf_config *conf, uns
 void hw_fini(struct hw *h);
 /* After tf_vm_create: create the vCPUs. */
 enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r, uint64_t seed);
+
+/* Leave the guest, as for an exit that changes nothing: the next access asks for a load. */
+void hw_leave(struct hw_cpu *c);
 
 /* Be in the guest, as far as tf_vcpu_load() can tell (cpu->load). False: no memory for a root. */
 bool hw_enter(struct hw_cpu *c);

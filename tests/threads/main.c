@@ -5,9 +5,17 @@
  * mapping shows itself as a wrong class. Private slots are edited by one vCPU, which must see its
  * own edits after its own flush. Shared slots are edited by any vCPU with a shootdown of the others
  * (a request that each answers by INVLPG), after which the old frame changes its class: whoever can
- * still reach it by the old slot is found out. Table pages come and go as well. Meanwhile the host
- * logs dirty pages, ages, discards and removes memory, and vCPUs change their mode. In the end the
- * invariants are checked, and every slot once more.
+ * still reach it by the old slot is found out. Table pages come and go as well.
+ *
+ * Every vCPU also has a word of its own in every frame of the pool, where it counts up by the
+ *direct map: no count is ever lost, whatever group wrote it. Each write is noted by frame when it
+ *is done, so that the host, which logs dirty pages meanwhile, knows what the log must tell:
+ *
+ *	read k-1 ... write, noted ... read k:  the page is in the bitmap of read k-1 or of read k
+ *
+ * The host also ages, discards and removes memory, edits shared slots by itself (tf_mem_write and a
+ * shootdown), and changes the grouping; vCPUs change their mode. In the end the invariants are
+ * checked, and every slot and every count once more.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include <getopt.h>
@@ -25,7 +33,10 @@
 #define SPARE	8u  /* frames of the pool beyond what slots hold */
 
 /* Guest frames: tables below POOL, then the pool, then a range that the host takes away. */
-#define POOL_GFN UINT64_C(256)
+#define POOL_GFN UINT64_C(320)
+#define POOL_N	 (AWAY_GFN - POOL_GFN)
+#define FRAMES	 512	       /* below AWAY: what the log covers */
+#define HOST_GFN UINT64_C(500) /* a page that the guest leaves alone */
 #define AWAY_GFN UINT64_C(512)
 #define AWAY_N	 UINT64_C(64)
 #define DIRECT	 UINT64_C(0xffff880000000000)
@@ -33,13 +44,21 @@
 #define AWAY_VA	 UINT64_C(0xffffff8000200000)
 #define TAG	 UINT64_C(0x5a5a000000000000)
 
+struct setup {
+	uint64_t seed, steps;
+	unsigned int cpus, nodes;
+	enum tf_mode mode;
+	bool mixed, regroup;
+	enum tf_grouping grouping;
+	enum tf_install install;
+};
+
 struct machine {
 	struct fakehost host;
 	struct hw hw;
 	struct tf_vm *vm;
+	struct setup setup;
 	unsigned int cpus;
-	uint64_t steps, seed;
-	bool mixed;
 
 	uint64_t root[HW_CPUS]
 		     [2]; /* each vCPU has two: its own half differs, the kernel's does not */
@@ -49,6 +68,8 @@ struct machine {
 	pthread_mutex_t edit;
 	uint64_t shared_frame[SHARED], spare[SPARE];
 	uint64_t request[HW_CPUS]; /* address to flush, or 0; by CPU */
+
+	uint64_t wrote[FRAMES]; /* writes that are done, by frame */
 
 	unsigned int running; /* vCPUs that have steps left */
 	bool failed;
@@ -87,6 +108,7 @@ struct cpu {
 	struct rng rng;
 	uint64_t mine[2][PRIVATE]; /* the frame behind each private slot; 0: none */
 	uint64_t pool[PRIVATE];	   /* frames of its own */
+	uint64_t counted[POOL_N];  /* what it wrote last into its own word of each frame */
 };
 
 static uint64_t access_ok(struct cpu *c, uint64_t va, uint32_t flags, enum hw_op op, uint64_t val)
@@ -98,10 +120,17 @@ static uint64_t access_ok(struct cpu *c, uint64_t va, uint32_t flags, enum hw_op
 	return r.old;
 }
 
-/* Writes an entry through the direct map, as a kernel does. */
+/* A write to that frame is done: the log must know it. */
+static void note(struct machine *m, uint64_t frame)
+{
+	__atomic_fetch_add(&m->wrote[frame], 1, __ATOMIC_SEQ_CST);
+}
+
+/* Writes a word through the direct map, as a kernel does its tables. */
 static void set_entry(struct cpu *c, uint64_t at, uint64_t e)
 {
 	access_ok(c, DIRECT + at, TF_WRITE, HW_WRITE, e);
+	note(c->m, at / PAGE);
 }
 
 static void answer(struct cpu *c)
@@ -114,23 +143,53 @@ static void answer(struct cpu *c)
 	__atomic_store_n(&c->m->request[c->i], 0, __ATOMIC_SEQ_CST);
 }
 
-static void shoot_down(struct cpu *c, uint64_t va)
+/* Ask every vCPU but one to flush, and wait until they did (or have ended: they will). */
+static void shoot_down_others(struct machine *m, uint64_t va, unsigned int self)
 {
-	struct machine *m = c->m;
-
-	hw_invlpg(c->hw, va);
 	for (unsigned int k = 0; k < m->cpus; k++)
-		if (k != c->i)
+		if (k != self)
 			__atomic_store_n(&m->request[k], va, __ATOMIC_SEQ_CST);
 	for (unsigned int k = 0; k < m->cpus; k++)
-		while (k != c->i && __atomic_load_n(&m->request[k], __ATOMIC_SEQ_CST) &&
-		       !has_failed(m))
+		while (k != self && __atomic_load_n(&m->request[k], __ATOMIC_SEQ_CST) &&
+		       __atomic_load_n(&m->running, __ATOMIC_SEQ_CST) && !has_failed(m))
 			sched_yield();
+}
+
+static void shoot_down(struct cpu *c, uint64_t va)
+{
+	hw_invlpg(c->hw, va);
+	shoot_down_others(c->m, va, c->i);
 }
 
 static uint64_t tag(uint64_t class)
 {
 	return TAG | class;
+}
+
+/* Each vCPU counts in its own word of any frame of the pool: other groups write the same page. */
+static uint64_t count_va(const struct cpu *c, uint64_t k)
+{
+	return DIRECT + (POOL_GFN + k) * PAGE + 8 * (16 + c->i);
+}
+
+static void count_up(struct cpu *c)
+{
+	uint64_t k = rng_below(&c->rng, HOST_GFN - POOL_GFN);
+	uint64_t next = c->counted[k] + 1 + rng_below(&c->rng, 5);
+	uint64_t old = access_ok(c, count_va(c, k), TF_WRITE, HW_WRITE, next);
+
+	if (old != c->counted[k])
+		fail(c->m, "a count was lost", POOL_GFN + k, c->counted[k], old);
+	c->counted[k] = next;
+	note(c->m, POOL_GFN + k);
+}
+
+static void look_count(struct cpu *c, uint64_t k)
+{
+	uint64_t seen = access_ok(c, count_va(c, k), 0, HW_READ, 0);
+
+	if (seen != c->counted[k])
+		fail(c->m, "a count is not what it was", POOL_GFN + k, c->counted[k], seen);
 }
 
 static void look_shared(struct cpu *c)
@@ -197,6 +256,7 @@ static void look_private(struct cpu *c)
 	/* Writes go past the tag, and come back. */
 	uint64_t val = rng_next(&c->rng);
 	access_ok(c, private_va(slot) + 8, TF_USER | TF_WRITE, HW_WRITE, val);
+	note(c->m, want);
 	if (access_ok(c, private_va(slot) + 8, TF_USER, HW_READ, 0) != val)
 		fail(c->m, "a write was lost", slot, val, c->i);
 }
@@ -216,6 +276,7 @@ static void swap_table(struct cpu *c)
 	hw_write_cr3(c->hw, m->root[c->i][c->space]);
 	m->private_pt[c->i][c->space] = to;
 	access_ok(c, DIRECT + old, TF_WRITE, HW_ZERO, 0);
+	note(m, old / PAGE);
 }
 
 /* What the host takes away reads as anything that was there, as zero, or not at all. */
@@ -235,11 +296,11 @@ static void *run_cpu(void *arg)
 	struct cpu *c = arg;
 	struct machine *m = c->m;
 
-	for (uint64_t step = 0; step < m->steps; step++) {
+	for (uint64_t step = 0; step < m->setup.steps; step++) {
 		if (has_failed(m))
 			break;
 		answer(c);
-		switch (rng_below(&c->rng, 24)) {
+		switch (rng_below(&c->rng, 28)) {
 		case 0 ... 6:
 			look_shared(c);
 			break;
@@ -261,7 +322,7 @@ static void *run_cpu(void *arg)
 			hw_write_cr3(c->hw, m->root[c->i][c->space]);
 			break;
 		case 19:
-			if (m->mixed && rng_one_in(&c->rng, 16))
+			if (m->setup.mixed && rng_one_in(&c->rng, 16))
 				hw_set_mode(c->hw,
 					    c->hw->want == TF_NESTED ? TF_SHADOW : TF_NESTED);
 			break;
@@ -270,6 +331,12 @@ static void *run_cpu(void *arg)
 			break;
 		case 21:
 			hw_speculate(c->hw, KERNEL + rng_below(&c->rng, SHARED) * PAGE, 0);
+			break;
+		case 22 ... 24:
+			count_up(c);
+			break;
+		case 25:
+			look_count(c, rng_below(&c->rng, HOST_GFN - POOL_GFN));
 			break;
 		default:
 			look_away(c);
@@ -287,57 +354,162 @@ static void *run_cpu(void *arg)
 
 /* ---- the host ---- */
 
+struct host {
+	struct machine *m;
+	struct rng rng;
+	bool there, logging;
+	uint64_t noted[FRAMES];	    /* writes that were done before the last read */
+	uint64_t told[FRAMES / 64]; /* by the last read */
+	uint64_t reads, dirty, edits, regroups;
+};
+
+/* The slots of the low memory, first frame and count, each on a node of its own. */
+static const uint64_t slots[3][2] = {{0, 128}, {128, POOL_GFN - 128}, {POOL_GFN, POOL_N}};
+
+static enum tf_status log_start(struct host *h)
+{
+	enum tf_status s = TF_OK;
+
+	for (unsigned int k = 0; k < 3 && s == TF_OK; k++)
+		s = tf_dirty_start(h->m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE);
+	/* What was done before the start need not be told. */
+	for (uint64_t f = 0; f < FRAMES; f++)
+		h->noted[f] = __atomic_load_n(&h->m->wrote[f], __ATOMIC_SEQ_CST);
+	memset(h->told, 0, sizeof(h->told));
+	h->logging = s == TF_OK;
+	return s;
+}
+
+/* A write that was noted between the beginnings of two reads was told by one of them. */
+static enum tf_status log_read(struct host *h)
+{
+	struct machine *m = h->m;
+	uint64_t before[FRAMES], bits[FRAMES / 64];
+	enum tf_status s = TF_OK;
+
+	for (uint64_t f = 0; f < FRAMES; f++)
+		before[f] = __atomic_load_n(&m->wrote[f], __ATOMIC_SEQ_CST);
+	for (unsigned int k = 0; k < 3 && s == TF_OK; k++)
+		s = tf_dirty_read(m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE,
+				  &bits[slots[k][0] / 64]);
+	for (uint64_t f = 0; f < FRAMES && s == TF_OK; f++) {
+		bool now = bits[f / 64] >> (f % 64) & 1, then = h->told[f / 64] >> (f % 64) & 1;
+		if (before[f] != h->noted[f] && !now && !then)
+			fail(m, "the dirty log lost a write", f, h->noted[f], before[f]);
+		h->dirty += now;
+	}
+	memcpy(h->noted, before, sizeof(before));
+	memcpy(h->told, bits, sizeof(bits));
+	h->reads++;
+	return s;
+}
+
+static void log_stop(struct host *h)
+{
+	for (unsigned int k = 0; k < 3; k++)
+		tf_dirty_stop(h->m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE);
+	h->logging = false;
+}
+
+/* What edit_shared() does, by the host's own writes: tables that groups trust change. */
+static void host_edits(struct host *h)
+{
+	struct machine *m = h->m;
+	uint64_t slot = rng_below(&h->rng, SHARED), k = rng_below(&h->rng, SPARE);
+
+	if (pthread_mutex_trylock(&m->edit))
+		return;
+	uint64_t fresh = m->spare[k], old = m->shared_frame[slot];
+	put(m, fresh * PAGE, tag(slot));
+	note(m, fresh);
+	put(m, m->shared_pt + 8 * slot, fresh * PAGE | X_P | X_W | X_G | X_A | X_D);
+	note(m, m->shared_pt / PAGE);
+	shoot_down_others(m, KERNEL + slot * PAGE, HW_CPUS);
+	put(m, old * PAGE, 0xdead);
+	note(m, old);
+	m->shared_frame[slot] = fresh;
+	m->spare[k] = old;
+	h->edits++;
+	pthread_mutex_unlock(&m->edit);
+}
+
+static enum tf_status host_memory(struct host *h)
+{
+	struct machine *m = h->m;
+	uint64_t k = rng_below(&h->rng, AWAY_N), start = AWAY_GFN * PAGE, bytes = AWAY_N * PAGE;
+
+	if (h->there && !rng_one_in(&h->rng, 4))
+		return tf_mem_discard(m->vm, gpa(start + k * PAGE), PAGE);
+	h->there = !h->there;
+	if (!h->there)
+		return tf_mem_remove(m->vm, gpa(start), bytes);
+	return tf_mem_add(m->vm, gpa(start), bytes,
+			  (unsigned int)rng_below(&h->rng, m->setup.nodes));
+}
+
+static enum tf_status host_word(struct host *h)
+{
+	struct machine *m = h->m;
+	uint64_t word = 0, val = rng_next(&h->rng);
+	enum tf_status s = tf_mem_write(m->vm, gpa(HOST_GFN * PAGE), &val, 8);
+
+	note(m, HOST_GFN);
+	if (s == TF_OK)
+		s = tf_mem_read(m->vm, gpa(HOST_GFN * PAGE), &word, 8);
+	if (s == TF_OK && word != val)
+		fail(m, "the host's own word", val, word, 0);
+	return s;
+}
+
+static enum tf_status host_step(struct host *h)
+{
+	uint64_t bits[FRAMES / 64];
+
+	switch (rng_below(&h->rng, 12)) {
+	case 0:
+	case 1:
+		return host_memory(h);
+	case 2:
+		if (!h->logging)
+			return log_start(h);
+		if (rng_one_in(&h->rng, 4))
+			log_stop(h);
+		break;
+	case 3:
+	case 4:
+		return h->logging ? log_read(h) : TF_OK;
+	case 5:
+		return tf_accessed_read(h->m->vm, gpa(0), FRAMES * PAGE, bits);
+	case 6:
+		return host_word(h);
+	case 7:
+		host_edits(h);
+		break;
+	case 8:
+		if (!h->m->setup.regroup || !rng_one_in(&h->rng, 3))
+			break;
+		h->regroups++;
+		return tf_regroup(h->m->vm, (enum tf_grouping)rng_below(&h->rng, 3));
+	default:
+		usleep(200);
+		break;
+	}
+	return TF_OK;
+}
+
 static void *run_host(void *arg)
 {
-	struct machine *m = arg;
-	struct rng rng = {m->seed * 77 + 5};
-	bool there = true, logging = false;
-	uint64_t bits[16], word;
+	struct host *h = arg;
+	struct machine *m = h->m;
 
 	while (__atomic_load_n(&m->running, __ATOMIC_SEQ_CST) && !has_failed(m)) {
-		enum tf_status s = TF_OK;
-		uint64_t k = rng_below(&rng, AWAY_N);
-		switch (rng_below(&rng, 8)) {
-		case 0:
-			if (there)
-				s = tf_mem_discard(m->vm, gpa((AWAY_GFN + k) * PAGE), PAGE);
-			break;
-		case 1:
-			if (!rng_one_in(&rng, 4))
-				break;
-			s = there ? tf_mem_remove(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE)
-				  : tf_mem_add(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE, 0);
-			there = !there;
-			break;
-		case 2:
-			if (!logging)
-				s = tf_dirty_start(m->vm, gpa(POOL_GFN * PAGE), 200 * PAGE);
-			else
-				tf_dirty_stop(m->vm, gpa(POOL_GFN * PAGE), 200 * PAGE);
-			logging = !logging;
-			break;
-		case 3:
-			if (logging)
-				s = tf_dirty_read(m->vm, gpa(POOL_GFN * PAGE), 200 * PAGE, bits);
-			break;
-		case 4:
-			s = tf_accessed_read(m->vm, gpa(0), 512 * PAGE, bits);
-			break;
-		case 5: /* a page that the guest leaves alone */
-			s = tf_mem_write(m->vm, gpa(500 * PAGE), &k, 8);
-			if (s == TF_OK)
-				s = tf_mem_read(m->vm, gpa(500 * PAGE), &word, 8);
-			if (s == TF_OK && word != k)
-				fail(m, "the host's own word", k, word, 0);
-			break;
-		default:
-			usleep(200);
-			break;
-		}
+		enum tf_status s = host_step(h);
 		if (s != TF_OK)
-			fail(m, tf_status_text(s), k, 0, 0);
+			fail(m, tf_status_text(s), 0, 0, 0);
 	}
-	if (!there && tf_mem_add(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE, 0) != TF_OK)
+	if (h->logging && !has_failed(m) && log_read(h) != TF_OK)
+		fail(m, "tf_dirty_read", 0, 0, 0);
+	if (!h->there && tf_mem_add(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE, 0) != TF_OK)
 		fail(m, "tf_mem_add", 0, 0, 0);
 	return NULL;
 }
@@ -392,88 +564,149 @@ static void build(struct machine *m, struct cpu *cpu)
 	}
 }
 
-static bool run(uint64_t seed, unsigned int cpus, uint64_t steps, enum tf_mode mode, bool mixed)
+static bool make_vm(struct machine *m)
 {
-	struct machine *m = &machine;
-	static struct cpu cpu[HW_CPUS];
-	pthread_t thread[HW_CPUS], host;
-	struct tf_config conf = {.mode = mode,
-				 .nested = seed & 4 ? TF_EPT : TF_NPT,
+	const struct setup *u = &m->setup;
+	struct tf_config conf = {.mode = u->mode,
+				 .nested = u->seed & 4 ? TF_EPT : TF_NPT,
 				 .maxphyaddr = 40,
-				 .vcpus = cpus,
-				 .shadow_pages = seed & 1 ? 64 : 0,
-				 .large_backing = seed & 2};
+				 .vcpus = u->cpus,
+				 .shadow_pages = u->seed & 1 ? 64 : 0,
+				 .large_backing = u->seed & 2,
+				 .nodes = u->nodes,
+				 .grouping = u->grouping,
+				 .regroup = u->regroup,
+				 .install = u->install};
 
-	memset(m, 0, sizeof(*m));
-	memset(cpu, 0, sizeof(cpu));
-	m->cpus = cpus;
-	m->steps = steps;
-	m->seed = seed;
-	m->mixed = mixed;
-	m->running = cpus;
 	pthread_mutex_init(&m->edit, NULL);
 	fakehost_init(&m->host, UINT64_C(32) << 20);
-	hw_init(&m->hw, &m->host, &conf, cpus);
+	hw_init(&m->hw, &m->host, &conf, u->cpus);
 	m->hw.checks = false;
-	if (tf_vm_create(&m->host.host, &conf, &m->vm) != TF_OK ||
-	    tf_mem_add(m->vm, gpa(0), 512 * PAGE, 0) != TF_OK ||
-	    tf_mem_add(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE, 0) != TF_OK) {
-		printf("FAILED: the VM could not be made\n");
+	if (tf_vm_create(&m->host.host, &conf, &m->vm) != TF_OK)
 		return false;
-	}
-	build(m, cpu);
+	for (unsigned int k = 0; k < 3; k++)
+		if (tf_mem_add(m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE, k % u->nodes) !=
+		    TF_OK)
+			return false;
+	return tf_mem_add(m->vm, gpa(AWAY_GFN * PAGE), AWAY_N * PAGE, u->nodes - 1) == TF_OK;
+}
+
+static bool make_cpus(struct machine *m, struct cpu *cpu)
+{
+	const struct setup *u = &m->setup;
 	struct tf_regs r = {
 		.cr0 = X_CR0_PE | X_CR0_PG | X_CR0_WP,
 		.cr3 = m->root[0][0],
 		.cr4 = X_CR4_PAE | X_CR4_PGE,
 		.efer = X_EFER_LME | X_EFER_LMA | X_EFER_NXE,
 	};
-	if (hw_attach(&m->hw, m->vm, &r, seed) != TF_OK)
-		fail(m, "tf_vcpu_create", 0, 0, 0);
-	for (unsigned int i = 0; i < cpus; i++) {
+
+	if (hw_attach(&m->hw, m->vm, &r, u->seed) != TF_OK)
+		return false;
+	for (unsigned int i = 0; i < m->cpus; i++) {
 		cpu[i].m = m;
 		cpu[i].i = i;
 		cpu[i].hw = &m->hw.cpu[i];
-		cpu[i].rng.s = seed * 131 + i;
+		cpu[i].rng.s = u->seed * 131 + i;
 		r.cr3 = m->root[i][0];
 		hw_set_regs(cpu[i].hw, &r);
-		if (mixed && i % 2)
+		/* Both modes in a group, and both among the groups. */
+		if (u->mixed && (i + i / 4) % 2)
 			hw_set_mode(cpu[i].hw, TF_NESTED);
 	}
-	for (unsigned int i = 0; i < cpus; i++)
-		pthread_create(&thread[i], NULL, run_cpu, &cpu[i]);
-	pthread_create(&host, NULL, run_host, m);
-	for (unsigned int i = 0; i < cpus; i++)
-		pthread_join(thread[i], NULL);
-	pthread_join(host, NULL);
+	return true;
+}
 
-	/* All is quiet: the invariants, and every slot once more. */
+/* All is quiet: the invariants, and every slot and count once more. */
+static void look_at_all(struct machine *m, struct cpu *cpu)
+{
 	const char *broken = tf_check(m->vm);
+
 	if (broken)
 		fail(m, broken, 0, 0, 0);
-	for (unsigned int i = 0; i < cpus && !has_failed(m); i++)
+	for (unsigned int i = 0; i < m->cpus; i++)
+		answer(&cpu[i]);
+	for (unsigned int i = 0; i < m->cpus && !has_failed(m); i++) {
 		for (unsigned int k = 0; k < 64; k++) {
 			look_shared(&cpu[i]);
 			look_private(&cpu[i]);
 		}
+		for (uint64_t k = 0; k < POOL_N && !has_failed(m); k++) {
+			uint64_t at = (POOL_GFN + k) * PAGE + 8 * (16 + i), word = 0;
+			look_count(&cpu[i], k);
+			if (tf_mem_read(m->vm, gpa(at), &word, 8) != TF_OK ||
+			    word != cpu[i].counted[k])
+				fail(m, "a count at the end", POOL_GFN + k, word, i);
+		}
+	}
 	for (unsigned int s = 0; s < SHARED && !has_failed(m); s++) {
 		uint64_t word = 0;
 		if (tf_mem_read(m->vm, gpa(m->shared_frame[s] * PAGE), &word, 8) != TF_OK ||
 		    word != tag(s))
 			fail(m, "memory at the end", s, word, 0);
 	}
+}
+
+static void tell(struct machine *m, const struct host *h, bool good)
+{
+	static const char *const groupings[] = {"node", "one", "vcpu"};
+	const struct setup *u = &m->setup;
+	struct tf_counters n = {0};
 	uint64_t exits = 0;
-	for (unsigned int i = 0; i < cpus; i++)
+
+	if (m->vm)
+		tf_counters_read(m->vm, &n);
+	for (unsigned int i = 0; i < m->cpus; i++)
 		exits += m->hw.cpu[i].exits;
-	bool good = !has_failed(m);
-	printf("%s seed %llu %u vcpus %s: %llu steps each, %llu exits, %llu flushes %s\n",
-	       good ? "ok " : "FAILED", (unsigned long long)seed, cpus,
-	       mixed		   ? "mixed"
-	       : mode == TF_SHADOW ? "shadow"
-				   : "nested",
-	       (unsigned long long)steps, (unsigned long long)exits,
-	       (unsigned long long)m->host.flushes, m->why);
+	printf("%s --seed %llu --vcpus %u --nodes %u --mode %s --grouping %s --install %s%s "
+	       "--steps "
+	       "%llu\n",
+	       good ? "ok " : "FAILED", (unsigned long long)u->seed, u->cpus, u->nodes,
+	       u->mixed		      ? "mixed"
+	       : u->mode == TF_SHADOW ? "shadow"
+				      : "nested",
+	       groupings[u->grouping], u->install == TF_INSTALL_CAS ? "cas" : "lock",
+	       u->regroup ? " --regroup" : "", (unsigned long long)u->steps);
+	printf("    %llu exits, %llu flushes, %llu copies, %llu tracks, %llu unsyncs; the host: "
+	       "%llu "
+	       "log reads (%llu dirty), %llu edits, %llu regroupings (%llu moves) %s\n",
+	       (unsigned long long)exits, (unsigned long long)m->host.flushes,
+	       (unsigned long long)n.copies, (unsigned long long)n.tracks,
+	       (unsigned long long)n.unsyncs, (unsigned long long)h->reads,
+	       (unsigned long long)h->dirty, (unsigned long long)h->edits,
+	       (unsigned long long)h->regroups, (unsigned long long)n.regroups, m->why);
 	fflush(stdout);
+}
+
+static bool run(const struct setup *u)
+{
+	struct machine *m = &machine;
+	static struct cpu cpu[HW_CPUS];
+	static struct host h;
+	pthread_t thread[HW_CPUS], host;
+
+	memset(m, 0, sizeof(*m));
+	memset(cpu, 0, sizeof(cpu));
+	memset(&h, 0, sizeof(h));
+	m->setup = *u;
+	m->cpus = m->running = u->cpus;
+	h = (struct host){.m = m, .rng = {u->seed * 77 + 5}, .there = true};
+	if (!make_vm(m)) {
+		printf("FAILED: the VM could not be made\n");
+		return false;
+	}
+	build(m, cpu);
+	if (!make_cpus(m, cpu))
+		fail(m, "tf_vcpu_create", 0, 0, 0);
+	for (unsigned int i = 0; i < u->cpus; i++)
+		pthread_create(&thread[i], NULL, run_cpu, &cpu[i]);
+	pthread_create(&host, NULL, run_host, &h);
+	for (unsigned int i = 0; i < u->cpus; i++)
+		pthread_join(thread[i], NULL);
+	pthread_join(host, NULL);
+	look_at_all(m, cpu);
+	bool good = !has_failed(m);
+	tell(m, &h, good);
 	tf_vm_destroy(m->vm);
 	if (good && fakehost_leaks(&m->host))
 		good = false;
@@ -483,6 +716,57 @@ static bool run(uint64_t seed, unsigned int cpus, uint64_t steps, enum tf_mode m
 	return good;
 }
 
+/* Eight vCPUs on four nodes, all modes, groupings and ways to install; and fewer, for more of what
+ * only two can do. */
+static bool suite(uint64_t steps)
+{
+	static const struct setup all[] = {
+		{.cpus = 2, .nodes = 2, .mode = TF_SHADOW},
+		{.cpus = 8, .nodes = 4, .mode = TF_SHADOW},
+		{.cpus = 8, .nodes = 4, .mode = TF_NESTED, .install = TF_INSTALL_CAS},
+		{.cpus = 8, .nodes = 4, .mode = TF_SHADOW, .mixed = true, .regroup = true},
+		{.cpus = 8, .nodes = 4, .mode = TF_NESTED, .regroup = true},
+		{.cpus = 8,
+		 .nodes = 4,
+		 .mode = TF_SHADOW,
+		 .mixed = true,
+		 .regroup = true,
+		 .install = TF_INSTALL_CAS},
+		{.cpus = 4,
+		 .nodes = 2,
+		 .mode = TF_SHADOW,
+		 .grouping = TF_GROUPS_ONE,
+		 .mixed = true},
+		{.cpus = 4,
+		 .nodes = 4,
+		 .mode = TF_SHADOW,
+		 .grouping = TF_GROUPS_VCPU,
+		 .install = TF_INSTALL_CAS,
+		 .mixed = true},
+		{.cpus = 8, .nodes = 4, .mode = TF_SHADOW, .regroup = true},
+	};
+	bool good = true;
+
+	for (unsigned int k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
+		struct setup u = all[k];
+		u.seed = k + 1;
+		u.steps = steps;
+		good = run(&u) && good;
+	}
+	return good;
+}
+
+static _Noreturn void usage(const char *me)
+{
+	fprintf(stderr,
+		"usage: %s [--seed N] [--steps N] [--vcpus 1..8] [--mode nested|shadow|mixed]\n"
+		"       [--nodes 1..8] [--grouping node|one|vcpu] [--install lock|cas] "
+		"[--regroup]\n"
+		"Without --seed: a fixed list of short runs.\n",
+		me);
+	exit(64);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -490,44 +774,51 @@ int main(int argc, char **argv)
 		{"steps", required_argument, NULL, 'n'},
 		{"vcpus", required_argument, NULL, 'v'},
 		{"mode", required_argument, NULL, 'm'},
+		{"nodes", required_argument, NULL, 'N'},
+		{"grouping", required_argument, NULL, 'g'},
+		{"install", required_argument, NULL, 'i'},
+		{"regroup", no_argument, NULL, 'G'},
 		{NULL, 0, NULL, 0},
 	};
-	uint64_t seed = 0, steps = 6000;
-	unsigned int cpus = 0;
-	const char *mode = NULL;
+	struct setup u = {.steps = 3000, .cpus = 8, .nodes = 4, .mode = TF_SHADOW};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (o) {
 		case 's':
-			seed = strtoull(optarg, NULL, 0);
+			u.seed = strtoull(optarg, NULL, 0);
 			break;
 		case 'n':
-			steps = strtoull(optarg, NULL, 0);
+			u.steps = strtoull(optarg, NULL, 0);
 			break;
 		case 'v':
-			cpus = (unsigned int)atoi(optarg);
+			u.cpus = (unsigned int)atoi(optarg);
 			break;
 		case 'm':
-			mode = optarg;
+			u.mode = optarg[0] == 'n' ? TF_NESTED : TF_SHADOW;
+			u.mixed = optarg[0] == 'm';
+			break;
+		case 'N':
+			u.nodes = (unsigned int)atoi(optarg);
+			break;
+		case 'g':
+			u.grouping = optarg[0] == 'o'	? TF_GROUPS_ONE
+				     : optarg[0] == 'v' ? TF_GROUPS_VCPU
+							: TF_GROUPS_NODE;
+			break;
+		case 'i':
+			u.install = optarg[0] == 'c' ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
+			break;
+		case 'G':
+			u.regroup = true;
 			break;
 		default:
-			fprintf(stderr,
-				"usage: %s [--seed N] [--steps N] [--vcpus 1..4] "
-				"[--mode nested|shadow|mixed]\n",
-				argv[0]);
-			return 64;
+			usage(argv[0]);
 		}
 	}
-	if (seed || mode || cpus)
-		return run(seed, cpus ? cpus : 2, steps,
-			   mode && mode[0] == 'n' ? TF_NESTED : TF_SHADOW, mode && mode[0] == 'm')
-			       ? 0
-			       : 1;
-	bool good = true;
-	for (uint64_t s = 1; s <= 8; s++)
-		good = run(s, s % 2 ? 2 : 4, steps, s % 4 == 3 ? TF_NESTED : TF_SHADOW,
-			   s % 4 == 2) &&
-		       good;
-	return good ? 0 : 1;
+	if (u.cpus < 1 || u.cpus > HW_CPUS || u.nodes < 1 || u.nodes > HW_CPUS)
+		usage(argv[0]);
+	if (u.seed)
+		return run(&u) ? 0 : 1;
+	return suite(u.steps) ? 0 : 1;
 }

@@ -328,5 +328,5 @@ int main(void)
 		cmocka_unit_test(little_memory),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_IN_ALL_GROUPINGS(tests);
 }

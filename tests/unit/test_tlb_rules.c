@@ -4,37 +4,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "facade_rig.h"
 
-/* The entry of `level` for va under root. */
-static uint64_t entry_of(struct rig *g, uint64_t root, uint64_t va, unsigned int level)
-{
-	uint64_t table = root;
-
-	for (unsigned int k = 3; k > level; k--)
-		table = get(g, table + 8 * (va >> (12 + 9 * k) & 511)) & X_ADDR;
-	return table + 8 * (va >> (12 + 9 * level) & 511);
-}
-
-/* The guest writes an entry: its tables lie in the low 4 MiB, which are mapped at VA 0. */
-static void edit(struct rig *g, unsigned int cpu, uint64_t at, uint64_t e)
-{
-	store(g, cpu, at, e);
-}
-
-static void tag_frames(struct rig *g)
-{
-	for (uint64_t f = 0x200; f < 0x240; f++)
-		put(g, f << 12, f);
-}
-
-/* Flushes enough for the engine to trust the tables in use. */
-static void quiet(struct rig *g, unsigned int cpu, uint64_t va)
-{
-	for (unsigned int k = 0; k < 600; k++) {
-		load(g, cpu, va);
-		assert_true(hw_write_cr3(&g->hw.cpu[cpu], ROOT));
-	}
-}
-
 /* A table that was trusted is written: by the guest, by the host, by a vCPU in the other mode. */
 static void trusted_tables_change(void **state)
 {
@@ -279,5 +248,5 @@ int main(void)
 		cmocka_unit_test(pcids),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_IN_ALL_GROUPINGS(tests);
 }
