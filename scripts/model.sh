@@ -109,9 +109,8 @@ fails track/mistake/zap-without-untracking track ROLES=3 ZAPS ZAP_NO_UNTRACKING
 fails track/mistake/zap-keeps-tickets track ROLES=5 ZAPS ZAP_TICKETS_KEPT
 fails track/mistake/host-looks-before-it-writes track ROLES=3 HOST HOST_LOOKS_FIRST
 fails track/mistake/host-does-not-wait track ROLES=3 HOST HOST_NO_WAIT
-fails track/mistake/taking-loses-untracking track ROLES=3 REMOVES TAKE_DROPS
-fails track/mistake/backing-loses-untracking track ROLES=3 REMOVES BACK_DROPS
-fails track/mistake/leaving-loses-untracking track ROLES=3 REMOVES LEAVE_DROPS
+fails track/mistake/taking-loses-untracking track ROLES=3 REMOVES WRITES=1 TAKE_DROPS
+fails track/mistake/frame-gone-while-another-unmarks track ROLES=3 REMOVES WRITES=1 LEAVE_DROPS
 fails track/mistake/cas-no-grace track ROLES=3 CAS NO_GRACE
 fails track/mistake/cas-word-before-section track ROLES=3 CAS SECTION_LATE
 

@@ -134,9 +134,6 @@ inline back()
 		if
 		:: !backed && !leaving ->
 			backed = true
-#ifdef BACK_DROPS
-			; untracking = false
-#endif
 		:: else
 		fi
 	}
@@ -182,6 +179,66 @@ inline fault(v)
 	fi
 }
 
+/* With the lock of the group of s held: if nothing there is trusted and no other group has shadows
+ * of the table, the mark goes. */
+inline maybe_unmark(s)
+{
+	d_step {
+		ok = tracked;
+		i = 0;
+		do
+		:: i < SHADOWS -> ok = ok && !(GROUP_S(i) == GROUP_S(s) && trusted[i]); i++
+		:: else -> break
+		od;
+		i = 0
+	};
+#ifdef ZAP_PLAIN
+	/* As with one group: nothing set, no look at the other groups. */
+	if
+	:: ok -> atomic { tracked = false; ok = false }; held--
+	:: else
+	fi;
+#else
+	if
+	:: ok ->
+		ok = false;
+		if
+#ifndef ZAP_NO_UNTRACKING
+		:: atomic { tracked && !untracking -> untracking = true };
+#else
+		:: tracked && !untracking ->
+#endif
+		   do
+		   :: i < SHADOWS && !(live[i] && GROUP_S(i) != GROUP_S(s)) -> i++
+		   :: else -> break
+		   od;
+		   if
+		   :: atomic { i == SHADOWS ->
+			   i = 0;
+#ifndef ZAP_TICKETS_KEPT
+			   do
+			   :: i < SHADOWS ->
+				   if
+				   :: GROUP_S(i) == GROUP_S(s) -> ticket[i] = 0
+				   :: else
+				   fi;
+				   i++
+			   :: else -> break
+			   od;
+#endif
+			   i = 0 };
+		      atomic { tracked = false; untracking = false };
+		      held--
+		   :: else ->
+		      atomic { i = 0; untracking = false }
+		   fi
+		:: else
+		fi
+	:: else
+	fi;
+#endif
+}
+
 /* The guest's flush with what follows at the next load; s: a shadow of the vCPU's group. */
 inline flush_and_track(v, s)
 {
@@ -198,7 +255,7 @@ inline flush_and_track(v, s)
 		assert(!live[s] || snap[s] >= c);
 		c = 0;
 		if
-		:: live[s] && !trusted[s] && tickets < TRACKS ->
+		:: live[s] && !trusted[s] && !ticket[s] && tickets < TRACKS ->
 			tickets++;
 #ifdef TICKET_FLAG
 			ticket[s] = 1;
@@ -310,6 +367,7 @@ inline track(v, s)
 		w = false;
 		atomic {
 			!lock[GROUP_S(s)];
+			lock[GROUP_S(s)] = true;
 			if
 #ifdef NO_TICKET
 			:: live[s] ->
@@ -320,63 +378,24 @@ inline track(v, s)
 				snap[s] = mem;
 #endif
 				trusted[s] = true;
+				ticket[s] = 0;
 				check()
 			:: else
 			fi;
 			t = 0
+		};
+		maybe_unmark(s);
+		lock[GROUP_S(s)] = false
+	:: else ->
+		atomic {
+			!lock[GROUP_S(s)];
+			if
+			:: ticket[s] == t -> ticket[s] = 0
+			:: else
+			fi;
+			t = 0
 		}
-	:: else -> t = 0
 	fi
-}
-
-/* The rest of a zap, under the group's lock; ok: it was the last that the group trusted. */
-inline zapped(s)
-{
-#ifdef ZAP_PLAIN
-	/* As with one group: nothing set, no look at the other groups. */
-	if
-	:: ok -> atomic { tracked = false; ok = false }; held--
-	:: else
-	fi;
-#else
-	if
-	:: ok ->
-		ok = false;
-		if
-#ifndef ZAP_NO_UNTRACKING
-		:: atomic { tracked && !untracking -> untracking = true };
-#else
-		:: tracked && !untracking ->
-#endif
-		   do
-		   :: i < SHADOWS && !(live[i] && GROUP_S(i) != GROUP_S(s)) -> i++
-		   :: else -> break
-		   od;
-		   if
-		   :: atomic { i == SHADOWS ->
-			   i = 0;
-#ifndef ZAP_TICKETS_KEPT
-			   do
-			   :: i < SHADOWS ->
-				   if
-				   :: GROUP_S(i) == GROUP_S(s) -> ticket[i] = 0
-				   :: else
-				   fi;
-				   i++
-			   :: else -> break
-			   od;
-#endif
-			   i = 0 };
-		      atomic { tracked = false; untracking = false };
-		      held--
-		   :: else ->
-		      atomic { i = 0; untracking = false }
-		   fi
-		:: else
-		fi
-	:: else
-	fi;
-#endif
 }
 
 inline zap(s)
@@ -384,19 +403,12 @@ inline zap(s)
 	atomic {
 		!lock[GROUP_S(s)] && live[s];
 		lock[GROUP_S(s)] = true;
-		ok = trusted[s];
 		live[s] = false;
 		trusted[s] = false;
 		ticket[s] = 0;
-		snap[s] = 0;
-		i = 0;
-		do
-		:: i < SHADOWS -> ok = ok && !(GROUP_S(i) == GROUP_S(s) && trusted[i]); i++
-		:: else -> break
-		od;
-		i = 0
+		snap[s] = 0
 	};
-	zapped(s);
+	maybe_unmark(s);
 	lock[GROUP_S(s)] = false
 }
 
@@ -457,14 +469,13 @@ proctype remover()
 		   atomic {
 			   !lock[GROUP_S(s)];
 			   lock[GROUP_S(s)] = true;
-			   ok = trusted[s];
 			   leaf[GROUP_S(s)] = false;
 			   live[s] = false;
 			   trusted[s] = false;
 			   ticket[s] = 0;
 			   snap[s] = 0
 		   };
-		   zapped(s);
+		   maybe_unmark(s);
 		   atomic { lock[GROUP_S(s)] = false; s++ }
 	   :: else -> break
 	   od;
@@ -473,13 +484,20 @@ proctype remover()
 	   :: s < VCPUS -> tlb[s] = false; s++
 	   :: else -> break
 	   od;
+	   s = 0;
 	   atomic {
-		s = 0;
-		leaving = false
-#ifdef LEAVE_DROPS
-		; untracking = false
+#ifndef LEAVE_DROPS
+		!untracking;
 #endif
-	   }
+		leaving = false;
+		untracking = false;
+		ok = tracked;
+		tracked = false
+	   };
+	   if
+	   :: ok -> ok = false; held--
+	   :: else
+	   fi
 	/* Somebody's read. */
 	:: back()
 	/* Shadows come again, of the table that is there now. */
