@@ -1,12 +1,12 @@
 /* The facade's vCPU calls: registers, what to load, faults, flushes, walks.
  *
- * A vCPU's own members belong to the CPU that runs it, except `root` and `resync`, which belong to
- * the group's lock once it has run in shadow mode (reclaim may take its root away; the host's flush
- * makes it come back through tf_vcpu_load).
+ * A vCPU's own members belong to the CPU that runs it, except `wanted` (tf_regroup sets it), and
+ * `root` and `resync`, which belong to the group's lock once it has run in shadow mode (reclaim may
+ * take its root away; the host's flush makes it come back through tf_vcpu_load).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "modes/mode.h"
 #include "modes/shadow.h"
+#include "vm.h"
 
 #include "base/mem.h"
 
@@ -21,27 +21,39 @@ _Static_assert(sizeof(struct tf_vcpu) <= TF_PAGE_SIZE, "a vCPU lives in one page
 enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int node,
 			      struct tf_vcpu **out)
 {
-	(void)node; /* one group serves every node */
-	if (index >= vm->conf.vcpus)
+	if (index >= vm->conf.vcpus || node >= vm->conf.nodes)
 		return TF_E_INVAL;
-	if (vm->vcpu[index])
-		return TF_E_EXISTS;
 	hpa_t a;
+	struct op op;
 	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return TF_E_NOMEM;
 	struct tf_vcpu *v = tf_host_ptr(vm->h, a);
 	memset(v, 0, sizeof(*v));
 	v->vm = vm;
-	v->group = &vm->group;
 	v->index = index;
+	v->node = node;
 	v->mode = vm->conf.mode;
 	v->cpu.maxphyaddr = vm->conf.maxphyaddr;
 	v->flush = v->resync = v->resync_global = true;
 	v->self = a;
-	cpuset_add(&vm->vcpus, index);
-	vm->vcpu[index] = v;
-	*out = v;
-	return TF_OK;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	enum tf_status s = vm->vcpu[index] ? TF_E_EXISTS : TF_OK;
+	v->wanted = group_of_vcpu(v, vm->grouping);
+	if (s == TF_OK)
+		s = group_open(&op, vm, v->wanted, node);
+	if (s == TF_OK) {
+		groups_want(&op, vm, vm->grouping);
+		group_join(&op, v);
+		cpuset_add(&vm->vcpus, index);
+		__atomic_store_n(&vm->vcpu[index], v, __ATOMIC_RELEASE);
+		*out = v;
+	}
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	if (s != TF_OK)
+		vm->h->page_free(vm->h, TF_ORDER_4K, a);
+	return s;
 }
 
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
@@ -65,11 +77,6 @@ static bool has_globals(const struct tf_vcpu *v)
 	return v->cpu.r.cr4 & cr4_pge;
 }
 
-static void count_full_flush(struct tf_vcpu *v)
-{
-	__atomic_fetch_add(&v->group->n.full_flushes, 1, __ATOMIC_RELAXED);
-}
-
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r)
 {
 	v->cpu.r = *r;
@@ -81,56 +88,76 @@ const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v)
 	return &v->cpu.r;
 }
 
-__attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
+/* Is it in the right group and mode, and nothing to be re-read? */
+static bool is_loaded(const struct tf_vcpu *v, const struct mmu_mode *m)
+{
+	return !__atomic_load_n(&v->resync, __ATOMIC_ACQUIRE) && v->running == m &&
+	       __atomic_load_n(&v->wanted, __ATOMIC_RELAXED) == v->group->id;
+}
+
+/* Leave the mode that it ran in for another one. */
+static void change_mode(struct op *op, struct tf_vcpu *v, const struct mmu_mode *m)
+{
+	group_lock(op, v->group);
+	if (v->running)
+		v->running->leave(v);
+	v->running = m;
+	v->flush = true;
+	group_unlock(op, v->group);
+}
+
+/* CR3 names no memory: run on a root of zeroes. */
+static void load_empty(struct op *op, struct tf_vcpu *v, hpa_t *root)
+{
+	group_lock(op, v->group);
+	v->running->leave(v);
+	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
+	v->flush = true;
+	group_unlock(op, v->group);
+	*root = v->vm->empty;
+}
+
+static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *root)
 {
 	struct tf_vm *vm = v->vm;
-	struct group *g = v->group;
-	bool shadow = v->mode == TF_SHADOW && shadow_is_possible(&v->cpu.r);
-	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
-	enum tf_status s = TF_OK;
-	/* Nothing to do but to hand out the root again, without the lock. */
-	if (!__atomic_load_n(&v->resync, __ATOMIC_ACQUIRE) && v->running == m) {
-		out->mode = m->mode;
-		out->root = v->root_page;
-		out->flush = v->flush;
-		v->flush = false;
-		return TF_OK;
-	}
 	struct op op;
+	enum tf_status s;
 	vm_op_begin(&op, vm);
+	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->group->id)
+		group_join(&op, v);
+	if (__atomic_load_n(&vm->leaving, __ATOMIC_ACQUIRE))
+		groups_reap(&op, vm);
+	if (v->running != m)
+		change_mode(&op, v, m);
 	for (;;) {
-		lock_take(&op, &g->lock);
-		if (v->running != m) {
-			if (v->running)
-				v->running->leave(v);
-			v->running = m;
-			v->flush = true;
-		}
-		s = m->load(&op, v, &out->root);
-		lock_drop(&op, &g->lock);
+		s = m->load(&op, v, root);
 		if (s != TF_E_NOENT)
 			break;
-		/* CR3's frame: back it, or run on a root of zeroes where there is no memory. */
-		gfn_t f = gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
-		s = memmap_back(&op, &vm->map, f);
+		s = vm_back(&op, vm, v, gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT));
 		if (s == TF_OK)
 			continue;
 		if (s == TF_E_NOENT) {
-			lock_take(&op, &g->lock);
-			m->leave(v);
-			v->resync = false;
-			v->flush = true;
-			lock_drop(&op, &g->lock);
-			out->root = vm->empty;
+			load_empty(&op, v, root);
 			s = TF_OK;
 		}
 		break;
 	}
 	vm_op_end(&op, vm);
-	if (s != TF_OK)
-		return s;
-	v->root_page = out->root;
+	return s;
+}
+
+__attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
+{
+	bool shadow = v->mode == TF_SHADOW && shadow_is_possible(&v->cpu.r);
+	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
+	/* Most often there is nothing to do but to hand out the root again, without the lock. */
+	if (!is_loaded(v, m)) {
+		enum tf_status s = load(v, m, &v->root_page);
+		if (s != TF_OK)
+			return s;
+	}
 	out->mode = m->mode;
+	out->root = v->root_page;
 	out->flush = v->flush;
 	v->flush = false;
 	return TF_OK;
@@ -142,7 +169,7 @@ static void write_control(struct tf_vcpu *v, uint64_t *reg, uint64_t val, uint64
 	uint64_t changed = *reg ^ val;
 	*reg = val;
 	if (changed & bits) {
-		count_full_flush(v);
+		v->n.full_flushes++;
 		flush_at_load(v, true);
 	}
 }
@@ -169,7 +196,7 @@ void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
 	if (v->cpu.r.cr4 & cr4_pcide)
 		val &= ~(UINT64_C(1) << 63);
 	v->cpu.r.cr3 = val;
-	__atomic_fetch_add(&v->group->n.cr3_writes, 1, __ATOMIC_RELAXED);
+	v->n.cr3_writes++;
 	flush_at_load(v, !has_globals(v));
 }
 
@@ -187,7 +214,7 @@ void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
 {
 	const uint64_t cr4_pcide = UINT64_C(1) << 17;
 	uint16_t current = v->cpu.r.cr4 & cr4_pcide ? v->cpu.r.cr3 & 0xfff : 0;
-	__atomic_fetch_add(&v->group->n.invpcids, 1, __ATOMIC_RELAXED);
+	v->n.invpcids++;
 	/* Another PCID's translations are re-read whenever its root is loaded. */
 	if (type == 0 && pcid == current)
 		shadow_flush_address(v, at);
@@ -217,9 +244,9 @@ enum tf_status tf_walk(struct tf_vcpu *v, const struct tf_access *a, bool set_ad
 	struct op op;
 	group_mem_init(&gm, v->vm);
 	vm_op_begin(&op, v->vm);
-	lock_take(&op, &g->lock);
+	group_lock(&op, g);
 	bool ok = walk_gva(&gm.m, &v->cpu, a, set_ad, &w);
-	lock_drop(&op, &g->lock);
+	group_unlock(&op, g);
 	vm_op_end(&op, v->vm);
 	if (!ok) {
 		*out = (struct tf_outcome){.end = TF_INJECT, .pfec = w.pfec, .cr2 = a->at};

@@ -1,12 +1,10 @@
 /* The facade's VM calls: life, memory slots, the host's own access, counters.
  *
  * A change of the memory map holds the map's lock, takes the frames' words away first, then visits
- * the group under its lock, and gives pages back only after the flush (docs/locking.md).
+ * the groups one by one, and gives pages back only after the flush (docs/locking.md).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "vm.h"
-
-#include "modes/shadow.h"
 
 #include "base/mem.h"
 
@@ -44,7 +42,32 @@ static bool config_is_sane(const struct tf_config *c)
 {
 	return c->vcpus >= 1 && c->vcpus <= TF_MAX_VCPUS && c->maxphyaddr >= 32 &&
 	       c->maxphyaddr <= 52 && (c->mode == TF_NESTED || c->mode == TF_SHADOW) &&
-	       (c->nested == TF_NPT || c->nested == TF_EPT) && c->shadow_pages <= SHADOW_LIMIT_MAX;
+	       (c->nested == TF_NPT || c->nested == TF_EPT) &&
+	       c->shadow_pages <= SHADOW_LIMIT_MAX && c->nodes <= TF_MAX_NODES &&
+	       c->grouping <= TF_GROUPS_VCPU && c->install <= TF_INSTALL_CAS;
+}
+
+static unsigned int groups_most(const struct tf_config *c)
+{
+	unsigned int most = groups_of(c, c->grouping);
+	if (!c->regroup)
+		return most;
+	return c->nodes > c->vcpus ? c->nodes : c->vcpus;
+}
+
+static uint32_t shadow_limit(const struct tf_config *c, unsigned int groups)
+{
+	uint32_t limit = c->shadow_pages ? c->shadow_pages : SHADOW_LIMIT_DEFAULT;
+	uint32_t least = (SHADOW_LIMIT_MIN + c->vcpus) * groups;
+	return limit < least ? least : limit;
+}
+
+/* A cleared page of our own. NULL: no memory. */
+static void *page_new(struct tf_host *h, hpa_t *a)
+{
+	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, a) != TF_OK)
+		return NULL;
+	return memset(tf_host_ptr(h, *a), 0, TF_PAGE_SIZE);
 }
 
 enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct tf_vm **out)
@@ -52,40 +75,34 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	hpa_t a;
 	if (!config_is_sane(c))
 		return TF_E_INVAL;
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct tf_vm *vm = page_new(h, &a);
+	if (!vm)
 		return TF_E_NOMEM;
-	struct tf_vm *vm = tf_host_ptr(h, a);
-	memset(vm, 0, sizeof(*vm));
 	vm->h = h;
 	vm->conf = *c;
+	if (vm->conf.nodes == 0)
+		vm->conf.nodes = 1;
 	vm->self = a;
-	uint32_t limit = c->shadow_pages ? c->shadow_pages : SHADOW_LIMIT_DEFAULT;
-	if (limit < SHADOW_LIMIT_MIN + c->vcpus)
-		limit = SHADOW_LIMIT_MIN + c->vcpus;
-	struct op op;
-	vm_op_begin(&op, vm);
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &vm->vcpu_page) != TF_OK)
+	vm->grouping = c->grouping;
+	vm->groups_max = groups_most(&vm->conf);
+	vm->shadow_limit = shadow_limit(c, vm->groups_max);
+	vm->vcpu = page_new(h, &vm->vcpu_page);
+	if (!vm->vcpu)
 		goto no_vcpus;
-	vm->vcpu = tf_host_ptr(h, vm->vcpu_page);
-	memset(vm->vcpu, 0, TF_PAGE_SIZE);
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, &vm->empty) != TF_OK)
+	vm->group = page_new(h, &vm->group_page);
+	if (!vm->group)
+		goto no_groups;
+	if (!page_new(h, &vm->empty))
 		goto no_empty;
-	memset(tf_host_ptr(h, vm->empty), 0, TF_PAGE_SIZE);
-	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing) != TF_OK)
+	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing, vm->groups_max) != TF_OK)
 		goto no_map;
-	if (group_init(&op, &vm->group, vm, 0) != TF_OK)
-		goto no_group;
-	if (shadow_cache_init(&vm->group, h, limit) != TF_OK)
-		goto no_cache;
 	*out = vm;
 	return TF_OK;
-no_cache:
-	group_destroy(&op, &vm->group);
-no_group:
-	memmap_destroy(&vm->map);
 no_map:
 	h->page_free(h, TF_ORDER_4K, vm->empty);
 no_empty:
+	h->page_free(h, TF_ORDER_4K, vm->group_page);
+no_groups:
 	h->page_free(h, TF_ORDER_4K, vm->vcpu_page);
 no_vcpus:
 	h->page_free(h, TF_ORDER_4K, a);
@@ -97,19 +114,13 @@ void tf_vm_destroy(struct tf_vm *vm)
 	struct tf_host *h = vm->h;
 	struct op op;
 	vm_op_begin(&op, vm);
-	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
-		if (vm->vcpu[i])
-			mode_shadow.leave(vm->vcpu[i]);
-	lock_take(&op, &vm->group.lock);
-	shadow_cache_destroy(&op, vm, &vm->group);
-	group_destroy(&op, &vm->group);
-	lock_drop(&op, &vm->group.lock);
-	op_flush(&op);
+	groups_destroy(&op, vm);
 	memmap_destroy(&vm->map);
 	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
 		if (vm->vcpu[i])
 			h->page_free(h, TF_ORDER_4K, vm->vcpu[i]->self);
 	h->page_free(h, TF_ORDER_4K, vm->empty);
+	h->page_free(h, TF_ORDER_4K, vm->group_page);
 	h->page_free(h, TF_ORDER_4K, vm->vcpu_page);
 	h->page_free(h, TF_ORDER_4K, vm->self);
 }
@@ -144,14 +155,14 @@ void map_op_end(struct map_op *m, struct tf_vm *vm)
 enum tf_status tf_mem_add(struct tf_vm *vm, gpa_t start, uint64_t bytes, unsigned int node)
 {
 	struct map_op m;
-	if (!map_op_begin(&m, vm, start, bytes))
+	if (node >= vm->conf.nodes || !map_op_begin(&m, vm, start, bytes))
 		return TF_E_INVAL;
 	enum tf_status s = memmap_add(&vm->map, m.from, m.to, node);
 	map_op_end(&m, vm);
 	return s;
 }
 
-#define TAKE_BATCH 32u
+#define TAKE_BATCH 64u
 
 gfn_t map_skip_empty(const struct tf_vm *vm, gfn_t f)
 {
@@ -173,20 +184,22 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 			from = next;
 			continue;
 		}
-		word[n] = memmap_take(&vm->map, from);
+		word[n] = memmap_take(op, &vm->map, from);
 		if (word[n] & FRAME_BACKED)
 			f[n++] = from;
 		from.v++;
 	}
-	struct group *g = &vm->group;
-	lock_take(op, &g->lock);
-	for (unsigned int i = 0; i < n; i++)
-		for (unsigned int m = 0; m < MODES; m++)
-			modes[m]->unmap(op, vm, g, f[i]);
-	lock_drop(op, &g->lock);
-	for (unsigned int i = 0; i < n; i++)
-		memmap_release(op, &vm->map, f[i], word[i]);
+	if (n == 0)
+		return from;
+	vm_grace(vm);
+	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
+		for (unsigned int i = 0; i < n; i++)
+			for (unsigned int m = 0; m < MODES; m++)
+				modes[m]->unmap(op, vm, g, f[i]);
+	op_owe_flush_all(op);
 	op_flush(op);
+	for (unsigned int i = 0; i < n; i++)
+		memmap_gone(op, &vm->map, f[i], word[i]);
 	return from;
 }
 
@@ -227,46 +240,47 @@ enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	return s;
 }
 
-/* The host writes a frame: it does to tracking and to the log what a guest's write would. The
- * group's lock is held until the bytes are there, so that no re-read trusts the table in between.
- */
-static void host_writes(struct op *op, struct tf_vm *vm, gpa_t at, const void *from, size_t n)
+/* The guest and other CPUs' walks may be at the same bytes: entries are read and written whole. */
+static void copy_shared(char *to, const char *from, size_t n)
 {
-	struct group *g = &vm->group;
-	gfn_t f = gpa_to_gfn(at);
+	for (; n && ((uintptr_t)to | (uintptr_t)from) & 7; n--)
+		__atomic_store_n(to++, __atomic_load_n(from++, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	for (; n >= 8; n -= 8, to += 8, from += 8)
+		entry_write((uint64_t *)to, entry_read((const uint64_t *)from));
+	for (; n; n--)
+		__atomic_store_n(to++, __atomic_load_n(from++, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+}
+
+/* Copy within one page that is backed. The block's lock keeps the frame from being taken away.
+ * False: it is not backed. */
+static bool copy_backed(struct op *op, struct tf_vm *vm, gpa_t at, void *to, const void *from,
+			size_t n)
+{
+	struct block *b = memmap_block(&vm->map, gpa_to_gfn(at));
+	struct frame *fr = b ? block_frame(b, gpa_to_gfn(at)) : NULL;
+	if (!frame_is_backed(fr))
+		return false;
+	block_lock(op, &vm->map, b);
+	uint64_t word = frame_word(fr);
+	char *page = (char *)tf_host_ptr(vm->h, word_hpa(word)) + (at.v & TF_PAGE_MASK);
+	if ((word & FRAME_BACKED) && from)
+		copy_shared(page, from, n);
+	else if (word & FRAME_BACKED)
+		copy_shared(to, page, n);
+	block_unlock(op, b);
+	return word & FRAME_BACKED;
+}
+
+/* The host wrote to a frame: it does to the log and to tracking what a guest's write would. After
+ * the bytes are there: who trusts the frame from here on has read them. */
+static void host_wrote(struct op *op, struct tf_vm *vm, gfn_t f)
+{
 	struct frame *fr = memmap_frame(&vm->map, f);
-	lock_take(op, &g->lock);
-	shadow_unsync_frame(op, vm, g, f);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (frame_word(fr) & FRAME_LOG)
 		entry_or(&fr->word, FRAME_DIRTY);
-	hpa_t to = word_hpa(frame_word(fr));
-	memcpy((char *)tf_host_ptr(vm->h, to) + (at.v & TF_PAGE_MASK), from, n);
-	lock_drop(op, &g->lock);
-}
-
-static void host_reads(struct tf_vm *vm, gpa_t at, void *to, size_t n)
-{
-	hpa_t from = word_hpa(frame_word(memmap_frame(&vm->map, gpa_to_gfn(at))));
-	memcpy(to, (const char *)tf_host_ptr(vm->h, from) + (at.v & TF_PAGE_MASK), n);
-}
-
-/* Read within one page that is backed already, without the map's lock: the group's keeps it from
- * being freed. The instructions that the host decodes are read this way. */
-static bool read_backed(struct tf_vm *vm, gpa_t at, void *to, size_t n)
-{
-	struct group *g = &vm->group;
-	struct op op;
-	if ((at.v & TF_PAGE_MASK) + n > TF_PAGE_SIZE)
-		return false;
-	vm_op_begin(&op, vm);
-	lock_take(&op, &g->lock);
-	struct frame *f = memmap_frame(&vm->map, gpa_to_gfn(at));
-	uint64_t word = f ? frame_word(f) : 0;
-	if (word & FRAME_BACKED)
-		host_reads(vm, at, to, n);
-	lock_drop(&op, &g->lock);
-	vm_op_end(&op, vm);
-	return word & FRAME_BACKED;
+	while (frame_word(fr) & FRAME_TRACKED)
+		frame_untrack(op, vm, f);
 }
 
 static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const void *from, size_t n)
@@ -274,31 +288,27 @@ static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const vo
 	struct op op;
 	enum tf_status s = TF_OK;
 	vm_op_begin(&op, vm);
-	lock_take(&op, &vm->map.lock);
-	for (size_t done = 0; done < n;) {
+	for (size_t done = 0; done < n && s == TF_OK;) {
 		gpa_t a = gpa(at.v + done);
 		size_t len = TF_PAGE_SIZE - (a.v & TF_PAGE_MASK);
 		if (len > n - done)
 			len = n - done;
-		s = a.v >> TF_PAGE_SHIFT < vm->map.max_gfn
-			    ? memmap_back_locked(&vm->map, gpa_to_gfn(a))
-			    : TF_E_NOENT;
-		if (s != TF_OK)
-			break;
+		if (!copy_backed(&op, vm, a, (char *)to + done,
+				 from ? (const char *)from + done : NULL, len)) {
+			s = vm_back(&op, vm, NULL, gpa_to_gfn(a));
+			continue;
+		}
 		if (from)
-			host_writes(&op, vm, a, (const char *)from + done, len);
-		else
-			host_reads(vm, a, (char *)to + done, len);
+			host_wrote(&op, vm, gpa_to_gfn(a));
 		done += len;
 	}
-	lock_drop(&op, &vm->map.lock);
 	vm_op_end(&op, vm);
 	return s;
 }
 
 enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n)
 {
-	return read_backed(vm, from, to, n) ? TF_OK : host_access(vm, from, to, NULL, n);
+	return host_access(vm, from, to, NULL, n);
 }
 
 enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n)
@@ -308,16 +318,69 @@ enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t
 
 /* ---- counters ---- */
 
+static void counters_add(struct tf_counters *to, const struct tf_counters *from)
+{
+	uint64_t *t = (uint64_t *)to;
+	const uint64_t *f = (const uint64_t *)from;
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*t); i++)
+		t[i] += __atomic_load_n(&f[i], __ATOMIC_RELAXED);
+}
+
+/* A group's own, its tables', and those of the vCPUs that are in it. */
+static void group_counters_add(struct op *op, struct tf_vm *vm, struct group *g,
+			       struct tf_counters *out)
+{
+	group_lock(op, g);
+	counters_add(out, &g->n);
+	if (g->open) {
+		out->nested_tables += g->nested.pages;
+		out->shadow_tables += g->shadows.live;
+		out->table_pages += g->nested.pages + g->shadows.pages;
+	}
+	out->lock_wait_cycles += g->lock.wait_cycles;
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
+		if (cpuset_has(&g->vcpus, i))
+			counters_add(out, &vm->vcpu[i]->n);
+	group_unlock(op, g);
+}
+
+bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_counters *out)
+{
+	struct group *g = group < vm->groups_max ? group_at(vm, group) : NULL;
+	struct op op;
+	if (!g)
+		return false;
+	*out = (struct tf_counters){0};
+	vm_op_begin(&op, vm);
+	group_counters_add(&op, vm, g, out);
+	vm_op_end(&op, vm);
+	return true;
+}
+
 void tf_counters_read(struct tf_vm *vm, struct tf_counters *out)
 {
-	struct group *g = &vm->group;
-	*out = g->n;
-	out->frames_backed = vm->map.frames_backed;
-	out->large_backed = vm->map.large_backed;
-	out->remote_flushes = __atomic_load_n(&vm->remote_flushes, __ATOMIC_RELAXED);
-	out->device_faults = __atomic_load_n(&vm->device_faults, __ATOMIC_RELAXED);
-	out->nested_tables = g->nested.pages;
-	out->shadow_tables = g->shadows.live;
-	out->table_pages = g->nested.pages + g->shadows.pages + vm->map.pages;
-	out->lock_wait_cycles = g->lock.wait_cycles + vm->map.lock.wait_cycles;
+	struct op op;
+	*out = (struct tf_counters){0};
+	vm_op_begin(&op, vm);
+	for (unsigned int id = 0; id < vm->groups_max; id++)
+		if (group_at(vm, id))
+			group_counters_add(&op, vm, group_at(vm, id), out);
+	vm_op_end(&op, vm);
+	out->frames_backed += __atomic_load_n(&vm->frames_backed, __ATOMIC_RELAXED);
+	out->large_backed += __atomic_load_n(&vm->large_backed, __ATOMIC_RELAXED);
+	out->remote_flushes += __atomic_load_n(&vm->remote_flushes, __ATOMIC_RELAXED);
+	out->table_pages += __atomic_load_n(&vm->map.pages, __ATOMIC_RELAXED);
+	out->lock_wait_cycles += __atomic_load_n(&vm->map.lock.wait_cycles, __ATOMIC_RELAXED) +
+				 __atomic_load_n(&vm->map.block_wait, __ATOMIC_RELAXED);
+}
+
+unsigned int tf_groups(const struct tf_vm *vm)
+{
+	unsigned int n = 0;
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		const struct group *g = group_at(vm, id);
+		n += g && __atomic_load_n(&g->open, __ATOMIC_RELAXED) &&
+		     __atomic_load_n(&g->wanted, __ATOMIC_RELAXED);
+	}
+	return n;
 }

@@ -24,7 +24,30 @@ void map_op_end(struct map_op *m, struct tf_vm *vm);
 /* f, or the next frame after it that may have a descriptor. */
 gfn_t map_skip_empty(const struct tf_vm *vm, gfn_t f);
 
-/* No frame of the range is logged any more (vm_log.c). */
+/* Every mode takes write access to the frame away. Group's lock. */
+enum tf_status modes_protect(struct op *op, struct tf_vm *vm, struct group *g,
+			     gfn_t f) TF_MUST_CHECK;
+
+/* ---- vm_groups.c ---- */
+
+unsigned int groups_of(const struct tf_config *c, enum tf_grouping grouping);
+/* The id of the group that a vCPU belongs to in a grouping. */
+unsigned int group_of_vcpu(const struct tf_vcpu *v, enum tf_grouping grouping);
+/* Have an open group with that id, its table pages from `node`. Map's lock held. TF_E_NOMEM:
+ * nothing changed. */
+enum tf_status group_open(struct op *op, struct tf_vm *vm, unsigned int id,
+			  unsigned int node) TF_MUST_CHECK;
+/* Say which groups the grouping has, and share the bound on shadows among them. Map's lock held. */
+void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping);
+/* Move a vCPU into the group that it should be in; from its own CPU, no lock held. */
+void group_join(struct op *op, struct tf_vcpu *v);
+/* Take a bit of one group apart that is not needed any more. No lock held. */
+void groups_reap(struct op *op, struct tf_vm *vm);
+void groups_destroy(struct op *op, struct tf_vm *vm);
+
+/* ---- vm_log.c ---- */
+
+/* No frame of the range is logged any more. */
 void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to);
 
 #endif

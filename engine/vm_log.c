@@ -1,24 +1,12 @@
 /* The facade's dirty log and accessed bits.
  *
  * A logged frame is read-only in every table until it is dirty; its block is mapped by 4 KiB.
- * Reading the log protects again what was dirty. All with the map's lock held, frame by frame under
- * the group's.
+ * Reading the log protects again what was dirty. All with the map's lock held. A frame's word is
+ * changed first, then the groups are visited, then every vCPU is flushed: also one that holds a
+ * writable translation whose entry is gone.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "vm.h"
-
-#include "base/mem.h"
-
-static void bitmap_clear(const struct map_op *m, uint64_t *bitmap)
-{
-	memset(bitmap, 0, (size_t)((m->to.v - m->from.v + 63) / 64 * 8));
-}
-
-static void bitmap_set(const struct map_op *m, uint64_t *bitmap, gfn_t f)
-{
-	uint64_t i = f.v - m->from.v;
-	bitmap[i / 64] |= UINT64_C(1) << (i % 64);
-}
 
 static enum tf_status describe_range(struct tf_vm *vm, gfn_t from, gfn_t to)
 {
@@ -28,8 +16,7 @@ static enum tf_status describe_range(struct tf_vm *vm, gfn_t from, gfn_t to)
 	return s;
 }
 
-/* Take write access to a frame away in every mode. */
-static enum tf_status protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+enum tf_status modes_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	enum tf_status s = TF_OK;
 	for (unsigned int m = 0; m < MODES && s == TF_OK; m++)
@@ -39,31 +26,34 @@ static enum tf_status protect(struct op *op, struct tf_vm *vm, struct group *g, 
 
 void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
 {
-	struct group *g = &vm->group;
+	(void)op;
 	for (gfn_t f = map_skip_empty(vm, from); f.v < to.v; f = map_skip_empty(vm, gfn(f.v + 1))) {
 		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!fr || !(frame_word(fr) & FRAME_LOG))
-			continue;
-		lock_take(op, &g->lock);
-		entry_and(&fr->word, ~(FRAME_LOG | FRAME_DIRTY));
-		memmap_block(&vm->map, f)->held--;
-		lock_drop(op, &g->lock);
+		if (fr && (entry_and(&fr->word, ~(FRAME_LOG | FRAME_DIRTY)) & FRAME_LOG))
+			block_unhold(memmap_block(&vm->map, f));
 	}
 }
 
-/* Log one frame from now on; a new round begins for it. */
-static enum tf_status log_frame(struct op *op, struct tf_vm *vm, gfn_t f)
+/* Log a frame from now on; a new round begins for it. */
+static void log_mark(struct tf_vm *vm, gfn_t f)
 {
-	struct group *g = &vm->group;
 	struct frame *fr = memmap_frame(&vm->map, f);
-	lock_take(op, &g->lock);
-	enum tf_status s = protect(op, vm, g, f);
-	if (s == TF_OK) {
-		if (!(entry_or(&fr->word, FRAME_LOG) & FRAME_LOG))
-			memmap_block(&vm->map, f)->held++;
-		entry_and(&fr->word, ~FRAME_DIRTY);
-	}
-	lock_drop(op, &g->lock);
+	struct block *b = memmap_block(&vm->map, f);
+	block_hold(b);
+	if (entry_or(&fr->word, FRAME_LOG) & FRAME_LOG)
+		block_unhold(b); /* it was held */
+	entry_and(&fr->word, ~FRAME_DIRTY);
+}
+
+/* Take write access to the range away in every group. */
+static enum tf_status protect_range(struct map_op *m, struct tf_vm *vm)
+{
+	enum tf_status s = TF_OK;
+	vm_grace(vm);
+	op_owe_flush_all(&m->op);
+	for (struct group *g = NULL; (g = group_visit_next(&m->op, vm, g));)
+		for (gfn_t f = m->from; f.v < m->to.v && s == TF_OK; f.v++)
+			s = modes_protect(&m->op, vm, g, f);
 	return s;
 }
 
@@ -75,15 +65,39 @@ enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	enum tf_status s = TF_E_NOENT;
 	if (memmap_covers(&vm->map, m.from, m.to))
 		s = describe_range(vm, m.from, m.to);
-	gfn_t f = m.from;
-	while (f.v < m.to.v && s == TF_OK) {
-		s = log_frame(&m.op, vm, f);
-		f.v++;
+	if (s == TF_OK) {
+		for (gfn_t f = m.from; f.v < m.to.v; f.v++)
+			log_mark(vm, f);
+		s = protect_range(&m, vm);
+		if (s == TF_E_NOMEM)
+			log_stop(&m.op, vm, m.from, m.to);
 	}
-	if (s == TF_E_NOMEM)
-		log_stop(&m.op, vm, m.from, f);
 	map_op_end(&m, vm);
 	return s;
+}
+
+/* Start the next round for up to 64 frames, whose dirty bits are returned. */
+static uint64_t read_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned int n)
+{
+	uint64_t dirty = 0;
+	for (unsigned int i = 0; i < n; i++) {
+		struct frame *fr = memmap_frame(&vm->map, gfn(from.v + i));
+		if (fr && (frame_word(fr) & FRAME_DIRTY) &&
+		    (entry_and(&fr->word, ~FRAME_DIRTY) & FRAME_DIRTY))
+			dirty |= UINT64_C(1) << i;
+	}
+	if (!dirty)
+		return 0;
+	vm_grace(vm);
+	op_owe_flush_all(op);
+	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
+		for (uint64_t left = dirty; left; left &= left - 1) {
+			gfn_t f = gfn(from.v + (unsigned int)__builtin_ctzll(left));
+			/* Logged frames are mapped by 4 KiB: nothing is split, nothing can fail. */
+			enum tf_status s = modes_protect(op, vm, g, f);
+			TF_ASSERT(vm->h, s == TF_OK);
+		}
+	return dirty;
 }
 
 enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
@@ -91,18 +105,9 @@ enum tf_status tf_dirty_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint
 	struct map_op m;
 	if (!map_op_begin(&m, vm, start, bytes))
 		return TF_E_INVAL;
-	struct group *g = &vm->group;
-	bitmap_clear(&m, bitmap);
-	for (gfn_t f = m.from; f.v < m.to.v; f.v++) {
-		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!fr || !(frame_word(fr) & FRAME_DIRTY))
-			continue;
-		lock_take(&m.op, &g->lock);
-		/* Its leaves are 4 KiB already, so nothing has to be split and this cannot fail. */
-		if (protect(&m.op, vm, g, f) == TF_OK)
-			entry_and(&fr->word, ~FRAME_DIRTY);
-		lock_drop(&m.op, &g->lock);
-		bitmap_set(&m, bitmap, f);
+	for (gfn_t f = m.from; f.v < m.to.v; f.v += 64) {
+		uint64_t n = m.to.v - f.v;
+		*bitmap++ = read_some(&m.op, vm, f, n < 64 ? (unsigned int)n : 64);
 	}
 	map_op_end(&m, vm);
 	return TF_OK;
@@ -117,23 +122,38 @@ void tf_dirty_stop(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	map_op_end(&m, vm);
 }
 
+/* Move the accessed bits of up to 64 frames out of every group's tables, and return and clear them.
+ */
+static uint64_t age_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned int n)
+{
+	uint64_t backed = 0, accessed = 0;
+	for (unsigned int i = 0; i < n; i++)
+		if (frame_is_backed(memmap_frame(&vm->map, gfn(from.v + i))))
+			backed |= UINT64_C(1) << i;
+	if (!backed)
+		return 0;
+	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
+		for (uint64_t left = backed; left; left &= left - 1)
+			for (unsigned int k = 0; k < MODES; k++)
+				modes[k]->age(op, vm, g,
+					      gfn(from.v + (unsigned int)__builtin_ctzll(left)));
+	for (uint64_t left = backed; left; left &= left - 1) {
+		unsigned int i = (unsigned int)__builtin_ctzll(left);
+		struct frame *fr = memmap_frame(&vm->map, gfn(from.v + i));
+		if (entry_and(&fr->word, ~FRAME_ACCESSED) & FRAME_ACCESSED)
+			accessed |= UINT64_C(1) << i;
+	}
+	return accessed;
+}
+
 enum tf_status tf_accessed_read(struct tf_vm *vm, gpa_t start, uint64_t bytes, uint64_t *bitmap)
 {
 	struct map_op m;
 	if (!map_op_begin(&m, vm, start, bytes))
 		return TF_E_INVAL;
-	struct group *g = &vm->group;
-	bitmap_clear(&m, bitmap);
-	for (gfn_t f = m.from; f.v < m.to.v; f.v++) {
-		struct frame *fr = memmap_frame(&vm->map, f);
-		if (!frame_is_backed(fr))
-			continue;
-		lock_take(&m.op, &g->lock);
-		for (unsigned int i = 0; i < MODES; i++)
-			modes[i]->age(&m.op, vm, g, f);
-		lock_drop(&m.op, &g->lock);
-		if (entry_and(&fr->word, ~FRAME_ACCESSED) & FRAME_ACCESSED)
-			bitmap_set(&m, bitmap, f);
+	for (gfn_t f = m.from; f.v < m.to.v; f.v += 64) {
+		uint64_t n = m.to.v - f.v;
+		*bitmap++ = age_some(&m.op, vm, f, n < 64 ? (unsigned int)n : 64);
 	}
 	map_op_end(&m, vm);
 	return TF_OK;

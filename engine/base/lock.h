@@ -22,26 +22,39 @@ static inline void lock_init(struct lock *l, enum lock_rank rank)
 	l->wait_cycles = 0;
 }
 
-static inline void lock_take(struct op *op, struct lock *l)
+/* The lock as a bare word, where a struct has no room for more: returns the cycles waited. */
+static inline uint64_t lock_word_take(struct op *op, uint32_t *held, enum lock_rank rank)
 {
-	TF_ASSERT(op->h, op->depth == 0 || op->held[op->depth - 1] < l->rank);
+	TF_ASSERT(op->h, op->depth == 0 || op->held[op->depth - 1] < rank);
 	TF_ASSERT(op->h, op->depth < sizeof(op->held));
-	op->held[op->depth++] = l->rank;
-	if (!__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
-		return;
+	op->held[op->depth++] = (uint8_t)rank;
+	if (!__atomic_exchange_n(held, 1, __ATOMIC_ACQUIRE))
+		return 0;
 	uint64_t start = op->h->cycles(op->h);
 	do {
-		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+		while (__atomic_load_n(held, __ATOMIC_RELAXED))
 			__builtin_ia32_pause();
-	} while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE));
-	l->wait_cycles += op->h->cycles(op->h) - start;
+	} while (__atomic_exchange_n(held, 1, __ATOMIC_ACQUIRE));
+	return op->h->cycles(op->h) - start;
+}
+
+static inline void lock_word_drop(struct op *op, uint32_t *held, enum lock_rank rank)
+{
+	TF_ASSERT(op->h, op->depth > 0 && op->held[op->depth - 1] == rank);
+	op->depth--;
+	__atomic_store_n(held, 0, __ATOMIC_RELEASE);
+}
+
+static inline void lock_take(struct op *op, struct lock *l)
+{
+	uint64_t waited = lock_word_take(op, &l->held, (enum lock_rank)l->rank);
+	if (__builtin_expect(waited != 0, 0))
+		l->wait_cycles += waited;
 }
 
 static inline void lock_drop(struct op *op, struct lock *l)
 {
-	TF_ASSERT(op->h, op->depth > 0 && op->held[op->depth - 1] == l->rank);
-	op->depth--;
-	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
+	lock_word_drop(op, &l->held, (enum lock_rank)l->rank);
 }
 
 #endif

@@ -6,9 +6,11 @@
 __attribute__((hot)) void op_flush(struct op *op)
 {
 	if (op->flush) {
+		struct tf_cpuset owed = op->owed;
 		op->flush = false;
+		op->owed = (struct tf_cpuset){{0}};
 		op->flushes++;
-		op->h->flush(op->h, op->vcpus);
+		op->h->flush(op->h, &owed);
 	}
 	for (unsigned int i = 0; i < op->pages_n; i++)
 		op->h->page_free(op->h, op->orders[i], op->pages[i]);
@@ -19,7 +21,7 @@ void op_owe_page(struct op *op, hpa_t page, unsigned int order)
 {
 	if (op->pages_n == PEND_PAGES)
 		op_flush(op);
-	op->flush = true;
+	op_owe_flush(op);
 	op->orders[op->pages_n] = (uint8_t)order;
 	op->pages[op->pages_n++] = page;
 }

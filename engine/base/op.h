@@ -16,27 +16,30 @@
 enum lock_rank {
 	RANK_NONE = 0,
 	RANK_MAP = 10,
+	RANK_BLOCK = 15,
 	RANK_GROUP = 20,
-	RANK_POOL = 30,
 	RANK_HOST = 40,
 };
 
 struct op {
 	struct tf_host *h;
-	const struct tf_cpuset *vcpus; /* whom a flush reaches */
+	const struct tf_cpuset *all;   /* every vCPU of the VM */
+	const struct tf_cpuset *reach; /* who may use the tables that are locked now: the group's */
 	uint8_t held[4];	       /* ranks held, innermost last */
 	uint8_t depth;
-	bool flush; /* translations must go before pages[] may be freed */
+	bool flush; /* translations of `owed` must go before pages[] may be freed */
+	struct tf_cpuset owed;
 	uint16_t pages_n;
 	hpa_t pages[PEND_PAGES]; /* table pages no longer linked, to free after the flush */
 	uint8_t orders[PEND_PAGES];
 	uint64_t flushes; /* host flushes done by this operation */
 };
 
-static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cpuset *vcpus)
+static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cpuset *all)
 {
 	op->h = h;
-	op->vcpus = vcpus;
+	op->all = op->reach = all;
+	op->owed = (struct tf_cpuset){{0}};
 	op->depth = 0;
 	op->flush = false;
 	op->pages_n = 0;
@@ -46,13 +49,28 @@ static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cp
 /* Do the pending flush, then free the pending pages. Locks may be held (host.h says why). */
 void op_flush(struct op *op);
 
-static inline void op_owe_flush(struct op *op)
+static inline void op_owe(struct op *op, const struct tf_cpuset *s)
 {
 	op->flush = true;
+	for (unsigned int i = 0; i < TF_MAX_VCPUS / 64; i++)
+		op->owed.w[i] |= s->w[i];
 }
 
-/* Free a page (2^order pages) after the flush that is owed. The page must be unreachable for walks
- * that start after the flush. */
+/* Whoever may use the tables of the group that is locked must forget translations. */
+static inline void op_owe_flush(struct op *op)
+{
+	op_owe(op, op->reach);
+}
+
+/* Every vCPU must: also those that may hold a translation whose entry is gone already, which is
+ * allowed until their guest flushes, but not to outlive a frame or a protection. */
+static inline void op_owe_flush_all(struct op *op)
+{
+	op_owe(op, op->all);
+}
+
+/* Free a page (2^order pages) after the flush, which is owed with it. The page must be unreachable
+ * for walks that start after the flush. */
 void op_owe_page(struct op *op, hpa_t page, unsigned int order);
 
 #define TF_ASSERT(h, cond)                                                                         \

@@ -1,7 +1,7 @@
 /* The invariants of docs/mmu.md as plain C: NULL, or the first that is broken.
  *
- * Meant for tests and for assertions of an embedder: it reads everything, under the map's and the
- * group's lock, and changes nothing.
+ * Meant for tests and for assertions of an embedder: it reads everything, under the map's and
+ * each group's lock in turn, and changes nothing.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/shadow.h"
@@ -52,7 +52,7 @@ static const char *check_leaf_spte(struct tf_vm *vm, struct group *g, struct sha
 	if (level)
 		first &= ~(uint64_t)(BLOCK_FRAMES - 1);
 	struct block *b = memmap_block(&vm->map, gfn(first));
-	CHECK(b && b->half[0], "a shadow leaf maps a frame that was never described");
+	CHECK(b && b->frames, "a shadow leaf maps a frame that was never described");
 	struct frame *f = block_frame(b, gfn(first));
 	uint64_t word = frame_word(f);
 	CHECK(word & FRAME_BACKED, "a shadow leaf maps a frame that is not backed");
@@ -67,7 +67,10 @@ static const char *check_leaf_spte(struct tf_vm *vm, struct group *g, struct sha
 		CHECK((e & SPTE_NX) || !(s->snap[i] & SPTE_NX), "a shadow leaf may be executed");
 		CHECK(s->snap[i] & SPTE_A, "a shadow leaf of an entry that was not accessed");
 	}
-	CHECK(is_chained(&g->shadows, level ? b->rmap : f->rmap, spte_id(s, i)),
+	struct gframe *gf = block_gframe(b, g->id, gfn(first));
+	CHECK(level || gf, "a shadow leaf on a frame without chains");
+	CHECK(is_chained(&g->shadows, level ? *block_rmap(&vm->map, b, g->id) : gf->rmap,
+			 spte_id(s, i)),
 	      "a leaf is not on its frame's chain");
 	return NULL;
 }
@@ -116,52 +119,89 @@ static const char *check_shadows(struct tf_vm *vm, struct group *g)
 			return why;
 	}
 	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
-		if (vm->vcpu[i] && vm->vcpu[i]->root) {
+		if (cpuset_has(&g->vcpus, i) && vm->vcpu[i]->root) {
 			CHECK(vm->vcpu[i]->root->live, "a vCPU's root is gone");
 			runs++;
 		}
-	CHECK(live == c->live && live <= c->limit,
+	CHECK(live == c->live && live <= c->limit_max,
 	      "the count of shadows is wrong or past its bound");
 	CHECK(roots == runs, "the count of roots is wrong");
 	return NULL;
 }
 
-static const char *check_block(struct tf_vm *vm, struct group *g, struct block *b)
+/* One group's part of a frame; *trusts and *shadows: has it any? */
+static const char *check_gframe(struct group *g, const struct gframe *gf, uint64_t word,
+				bool *shadows, bool *trusts)
 {
-	uint32_t live = 0, held = 0;
-	(void)vm;
-	for (unsigned int i = 0; i < BLOCK_FRAMES; i++) {
-		struct frame *f = &b->half[i / 256][i % 256];
-		uint64_t word = frame_word(f);
-		bool trusted = false;
-		live += (word & FRAME_BACKED) != 0;
-		held += ((word & FRAME_TRACKED) != 0) + ((word & FRAME_LOG) != 0);
-		for (uint32_t id = f->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
-			trusted |= shadow_of(&g->shadows, id)->tracked;
-		CHECK(trusted == ((word & FRAME_TRACKED) != 0), "a frame is tracked for nobody");
-		CHECK((word & FRAME_BACKED) || !f->rmap, "a frame that is not backed is mapped");
-		CHECK(!b->large.v || !(word & FRAME_BACKED) ||
-			      word_hpa(word).v == b->large.v + (uint64_t)i * TF_PAGE_SIZE,
-		      "a block's frames are not contiguous");
+	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn) {
+		*shadows = true;
+		*trusts |= shadow_of(&g->shadows, id)->tracked;
 	}
-	CHECK(live == b->live, "a block's count of backed frames is wrong");
-	CHECK(held == b->held, "a block's count of held frames is wrong");
-	CHECK(held == 0 || !b->rmap, "a block with held frames has a large leaf");
+	CHECK((word & FRAME_BACKED) || !gf->rmap, "a frame that is not backed is mapped");
 	return NULL;
 }
 
-static const char *check_map(struct tf_vm *vm, struct group *g)
+static const char *check_frame(struct tf_vm *vm, const struct block *b, unsigned int i)
 {
+	gfn_t f = gfn(((uint64_t)b->index << 9) + i);
+	uint64_t word = frame_word(block_frame(b, f));
+	bool shadows = false, trusts = false;
+	unsigned int groups = 0;
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		struct gframe *gf = block_gframe(b, id, f);
+		const char *why = NULL;
+		if (gf && group_at(vm, id)->open)
+			why = check_gframe(group_at(vm, id), gf, word, &shadows, &trusts);
+		else
+			CHECK(!gf || (!gf->rmap && !gf->shadows), "a closed group maps a frame");
+		if (why)
+			return why;
+		groups += group_at(vm, id) != NULL;
+	}
+	/* With several groups a mark may outlast the trust: a write takes it away. */
+	CHECK(!trusts || (word & FRAME_TRACKED), "a trusted frame is not tracked");
+	CHECK(!(word & FRAME_TRACKED) || (groups > 1 ? shadows : trusts),
+	      "a frame is tracked for nobody");
+	CHECK(!(word & (FRAME_UNTRACKING | FRAME_LEAVING)), "a frame's change was not finished");
+	CHECK(!b->large.v || !(word & FRAME_BACKED) ||
+		      word_hpa(word).v == b->large.v + (uint64_t)i * TF_PAGE_SIZE,
+	      "a block's frames are not contiguous");
+	return NULL;
+}
+
+static const char *check_block(struct tf_vm *vm, struct block *b)
+{
+	uint32_t live = 0, held = 0;
+	for (unsigned int i = 0; i < BLOCK_FRAMES; i++) {
+		uint64_t word = frame_word(&b->frames[i]);
+		const char *why = check_frame(vm, b, i);
+		if (why)
+			return why;
+		live += (word & FRAME_BACKED) != 0;
+		held += ((word & FRAME_TRACKED) != 0) + ((word & FRAME_LOG) != 0);
+	}
+	CHECK(live == b->live, "a block's count of backed frames is wrong");
+	CHECK(held == b->held, "a block's count of held frames is wrong");
+	for (unsigned int id = 0; id < vm->groups_max; id++)
+		CHECK(held == 0 || !*block_rmap(&vm->map, b, id),
+		      "a block with held frames has a large leaf");
+	return NULL;
+}
+
+static const char *check_map(struct tf_vm *vm)
+{
+	const struct memmap *m = &vm->map;
 	for (unsigned int i = 0; i < 512; i++)
-		for (unsigned int j = 0; vm->map.dir[i] && j < 512; j++)
-			for (unsigned int k = 0; vm->map.dir[i][j] && k < 64; k++) {
-				struct block *b = &vm->map.dir[i][j][k];
-				if (!b->half[0] || !b->half[1])
-					continue;
-				const char *why = check_block(vm, g, b);
+		for (unsigned int j = 0; m->dir[i] && j < 512; j++) {
+			char *page = ((void **)m->dir[i])[j];
+			for (size_t at = 0; page && at < TF_PAGE_SIZE;
+			     at += (size_t)1 << m->block_shift) {
+				struct block *b = (struct block *)(page + at);
+				const char *why = b->frames ? check_block(vm, b) : NULL;
 				if (why)
 					return why;
 			}
+		}
 	return NULL;
 }
 
@@ -172,7 +212,7 @@ static const char *check_nested_leaf(struct tf_vm *vm, struct group *g, uint64_t
 	const struct fmt *fmt = g->nested.fmt;
 	gfn_t first = gfn(addr >> TF_PAGE_SHIFT);
 	struct block *b = memmap_block(&vm->map, first);
-	CHECK(b && b->half[0], "a nested leaf maps a frame that was never described");
+	CHECK(b && b->frames, "a nested leaf maps a frame that was never described");
 	CHECK(level <= 1, "a nested leaf is larger than a block");
 	CHECK(level == 0 || (b->large.v && b->held == 0 && b->live == BLOCK_FRAMES),
 	      "a large nested leaf over a block in pieces");
@@ -200,19 +240,38 @@ static const char *check_nested(struct tf_vm *vm, struct group *g)
 	return NULL;
 }
 
+/* Each vCPU is in one group, where it should be or on its way there. */
+static const char *check_members(struct tf_vm *vm)
+{
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
+		unsigned int in = 0;
+		for (unsigned int id = 0; id < vm->groups_max; id++) {
+			struct group *g = group_at(vm, id);
+			if (g && cpuset_has(&g->vcpus, i)) {
+				in++;
+				CHECK(g->open && vm->vcpu[i]->group == g,
+				      "a vCPU in a wrong group");
+			}
+		}
+		CHECK(in == (vm->vcpu[i] != NULL), "a vCPU in no group, or in two");
+	}
+	return NULL;
+}
+
 const char *tf_check(struct tf_vm *vm)
 {
-	struct group *g = &vm->group;
 	struct op op;
 	vm_op_begin(&op, vm);
 	lock_take(&op, &vm->map.lock);
-	lock_take(&op, &g->lock);
-	const char *why = check_map(vm, g);
+	const char *why = check_members(vm);
 	if (!why)
-		why = check_shadows(vm, g);
-	if (!why)
-		why = check_nested(vm, g);
-	lock_drop(&op, &g->lock);
+		why = check_map(vm);
+	for (struct group *g = NULL; (g = group_visit_next(&op, vm, g));) {
+		if (!why)
+			why = check_shadows(vm, g);
+		if (!why)
+			why = check_nested(vm, g);
+	}
 	lock_drop(&op, &vm->map.lock);
 	vm_op_end(&op, vm);
 	return why;

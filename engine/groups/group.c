@@ -1,29 +1,57 @@
-/* Groups: made, destroyed; guest memory as the walker sees it under the group's lock.
+/* Groups: visited one after another; backing for a group's faults; guest memory as the walker sees
+ * it under a group's lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "groups/group.h"
 
-#include "format/fmt_ept.h"
-#include "format/fmt_npt.h"
-
-#include "base/mem.h"
-
-enum tf_status group_init(struct op *op, struct group *g, struct tf_vm *vm, unsigned int node)
+struct group *group_visit_next(struct op *op, struct tf_vm *vm, struct group *g)
 {
-	lock_init(&g->lock, RANK_GROUP);
-	pool_init(&g->pool, vm->h, node);
-	memset(&g->n, 0, sizeof(g->n));
-	return table_init(op, &g->nested, vm->conf.nested == TF_EPT ? &fmt_ept : &fmt_npt, vm->h,
-			  &g->pool);
+	unsigned int id = g ? g->id + 1 : 0;
+	if (g)
+		group_unlock(op, g);
+	for (; id < vm->groups_max; id++) {
+		g = group_at(vm, id);
+		if (!g)
+			continue;
+		group_lock(op, g);
+		if (g->open)
+			return g;
+		group_unlock(op, g);
+	}
+	return NULL;
 }
 
-void group_destroy(struct op *op, struct group *g)
+void vm_grace(struct tf_vm *vm)
 {
-	table_destroy(op, &g->nested);
-	op_flush(op);
-	pool_drain(&g->pool);
+	if (vm->conf.install != TF_INSTALL_CAS)
+		return;
+	/* What was marked before is seen by every section that begins from here on. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
+		struct tf_vcpu *v = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
+		uint32_t s = v ? __atomic_load_n(&v->section, __ATOMIC_SEQ_CST) : 0;
+		while ((s & 1) && __atomic_load_n(&v->section, __ATOMIC_ACQUIRE) == s)
+			__builtin_ia32_pause();
+	}
 }
 
+enum tf_status vm_back(struct op *op, struct tf_vm *vm, struct tf_vcpu *v, gfn_t f)
+{
+	struct backed did;
+	enum tf_status s = memmap_back(op, &vm->map, f, &did);
+	if (s != TF_OK || !did.frames)
+		return s;
+	if (!v) {
+		__atomic_fetch_add(&vm->frames_backed, did.frames, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&vm->large_backed, did.large, __ATOMIC_RELAXED);
+		return s;
+	}
+	v->n.frames_backed += did.frames;
+	v->n.large_backed += did.large;
+	if (did.node == v->node)
+		v->n.frames_local += did.frames;
+	return s;
+}
 static void *group_mem_entry(struct walk_mem *m, gpa_t at)
 {
 	struct tf_vm *vm = ((struct group_mem *)m)->vm;

@@ -1,7 +1,9 @@
-/* A group: the vCPUs of one guest node, with their lock, page pool, nested table and shadow cache;
- * and the VM and the vCPU that hold them together.
+/* A group: vCPUs with their lock, page pool, nested table and shadow cache, by the guest's nodes;
+ * and the VM and the vCPU that hold the groups together.
  *
- * There is one group for now: group_of() is the one place that knows it.
+ * Which vCPU is in which group is a matter of speed alone: each group's tables are right by
+ * themselves. So a vCPU moves by itself, and a group that nobody is in any more is taken apart bit
+ * by bit (vm_groups.c). Its struct stays until the VM ends, its tables need not: `open`.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef GROUPS_GROUP_H
@@ -22,9 +24,11 @@ struct shadow_cache {
 	struct shadow **dir; /* pages of struct shadow; a page (or two) of pointers */
 	hpa_t dir_page;
 	unsigned int dir_order;
-	uint32_t limit; /* bound on live shadows */
-	uint32_t made;	/* ids 1..made exist */
-	uint32_t free;	/* chain of free ids */
+	uint32_t limit;	    /* bound on live shadows; what there is above it is reclaimed in time */
+	uint32_t limit_max; /* that the directory has room for */
+	uint32_t tickets;   /* drawn for tracking */
+	uint32_t made;	    /* ids 1..made exist */
+	uint32_t free;	    /* chain of free ids */
 	uint32_t live;
 	uint32_t hand;	/* the reclaim clock's hand: an id */
 	uint32_t epoch; /* of the last re-read */
@@ -33,6 +37,14 @@ struct shadow_cache {
 
 struct group {
 	struct lock lock;
+	unsigned int id;
+	hpa_t self;
+	/* Under the lock: */
+	bool open;   /* it has tables: whoever changes the memory map must visit it */
+	bool wanted; /* the grouping has it; else it is taken apart when nobody is in it */
+	unsigned int users;
+	struct tf_cpuset vcpus; /* who is in it: whom a flush of its tables must reach */
+	uint64_t gone_below;	/* taking apart: the nested table is empty below this address */
 	struct pool pool;
 	struct table nested;
 	struct shadow_cache shadows;
@@ -47,9 +59,14 @@ struct tf_vm {
 	struct tf_vcpu **vcpu; /* by index; a page of pointers */
 	hpa_t vcpu_page;
 	struct memmap map;
-	struct group group;
+	struct group **group; /* by id, grown under the map's lock; a page of pointers */
+	hpa_t group_page;
+	unsigned int groups_max;
+	uint32_t shadow_limit;	   /* for all groups together */
+	enum tf_grouping grouping; /* under the map's lock, or atomic */
+	uint32_t leaving;	   /* groups to be taken apart; atomic */
 	hpa_t empty; /* an empty table: the root when CR3 names no memory; reads as zeroes */
-	uint64_t remote_flushes, device_faults; /* atomic */
+	uint64_t remote_flushes, frames_backed, large_backed; /* atomic; not by a vCPU's fault */
 };
 
 /* A paging-structure cache: the leaf table behind 2 MiB of addresses, as a walk found it. Good
@@ -65,8 +82,11 @@ struct psc {
 
 struct tf_vcpu {
 	struct tf_vm *vm;
-	struct group *group;
-	unsigned int index;
+	struct group *group; /* changed by its own CPU, in tf_vcpu_load */
+	uint32_t wanted;     /* id of the group that it should be in; atomic */
+	uint32_t section;    /* odd while it installs an entry without the lock; atomic */
+	unsigned int index, node;
+	struct tf_counters n;		/* what it did; written by its own CPU */
 	enum tf_mode mode;		/* asked for */
 	struct walk_cpu cpu;		/* the guest's control state */
 	const struct mmu_mode *running; /* whose root it loaded last, or NULL */
@@ -88,9 +108,60 @@ static inline struct group *group_of(struct tf_vcpu *v)
 	return v->group;
 }
 
-enum tf_status group_init(struct op *op, struct group *g, struct tf_vm *vm,
-			  unsigned int node) TF_MUST_CHECK;
-void group_destroy(struct op *op, struct group *g);
+/* The group's lock, and with it whom its flushes reach. */
+static inline void group_lock(struct op *op, struct group *g)
+{
+	lock_take(op, &g->lock);
+	op->reach = &g->vcpus;
+}
+
+static inline void group_unlock(struct op *op, struct group *g)
+{
+	op->reach = op->all;
+	lock_drop(op, &g->lock);
+}
+
+static inline struct group *group_at(const struct tf_vm *vm, unsigned int id)
+{
+	return __atomic_load_n(&vm->group[id], __ATOMIC_ACQUIRE);
+}
+
+/* Visit the open groups one after another: unlocks g (NULL: none yet), locks and returns the next,
+ * or NULL after the last. Never more than one lock is held. */
+struct group *group_visit_next(struct op *op, struct tf_vm *vm, struct group *g);
+
+/* What the group hangs on a frame; NULL: nothing ever. Group's lock. */
+static inline struct gframe *group_frame(const struct tf_vm *vm, const struct group *g, gfn_t f)
+{
+	struct block *b = memmap_block(&vm->map, f);
+	return b ? block_gframe(b, g->id, f) : NULL;
+}
+
+/* The same, made if it is missing; the frame must be described. NULL: no memory. Group's lock. */
+static inline struct gframe *group_frame_get(struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	struct block *b = memmap_block(&vm->map, f);
+	struct gframe *gf = block_gframe(b, g->id, f);
+	return gf ? gf : memmap_gframe(&vm->map, b, g->id, g->pool.node, f);
+}
+
+/* ---- sections: entries installed without the lock ---- */
+
+/* A section is to a change of the memory map what holding the group's lock is: it is over before
+ * the change visits the group (vm_grace). It takes no lock and waits for nothing. */
+static inline void section_enter(struct tf_vcpu *v)
+{
+	__atomic_store_n(&v->section, v->section + 1, __ATOMIC_SEQ_CST);
+}
+
+static inline void section_leave(struct tf_vcpu *v)
+{
+	__atomic_store_n(&v->section, v->section + 1, __ATOMIC_RELEASE);
+}
+
+/* Wait until every section that was under way is over. Between changing words and visiting groups.
+ */
+void vm_grace(struct tf_vm *vm);
 
 /* Guest memory for the walker, read and written under the group's lock. */
 struct group_mem {
@@ -99,6 +170,9 @@ struct group_mem {
 };
 
 void group_mem_init(struct group_mem *gm, struct tf_vm *vm);
+
+/* Back a frame, counted for the vCPU (NULL: the host's own access). At most the map's lock held. */
+enum tf_status vm_back(struct op *op, struct tf_vm *vm, struct tf_vcpu *v, gfn_t f) TF_MUST_CHECK;
 
 /* Begin and end an operation of the VM: end does what is owed. */
 void vm_op_begin(struct op *op, struct tf_vm *vm);

@@ -5,37 +5,49 @@
 
 #include "base/mem.h"
 
-_Static_assert(sizeof(struct frame) == 16, "256 frames a page");
-_Static_assert(sizeof(struct block) == 64 || sizeof(void *) != 8, "64 blocks a page");
+_Static_assert(sizeof(struct frame) * BLOCK_FRAMES == TF_PAGE_SIZE, "a block's frames: a page");
+_Static_assert(sizeof(struct gframe) * BLOCK_FRAMES == TF_PAGE_SIZE, "a group's part: a page");
+_Static_assert(sizeof(struct block) + TF_MAX_VCPUS * (sizeof(void *) + 4) <= TF_PAGE_SIZE,
+	       "a block with a group for each vCPU fits a page");
 
-static void *page_new(struct memmap *m)
+static void *page_new(struct memmap *m, unsigned int node)
 {
 	hpa_t a;
-	if (m->h->page_alloc(m->h, 0, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	if (m->h->page_alloc(m->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
 		return NULL;
 	void *p = tf_host_ptr(m->h, a);
 	memset(p, 0, TF_PAGE_SIZE);
-	m->pages++;
+	__atomic_fetch_add(&m->pages, 1, __ATOMIC_RELAXED);
 	return p;
 }
 
 static void page_free(struct memmap *m, void *p)
 {
-	m->pages--;
+	__atomic_fetch_sub(&m->pages, 1, __ATOMIC_RELAXED);
 	m->h->page_free(m->h, TF_ORDER_4K, hpa((uintptr_t)p - m->h->linear));
 }
 
-enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr, bool large)
+enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr, bool large,
+			   unsigned int groups)
 {
 	lock_init(&m->lock, RANK_MAP);
 	m->h = h;
-	/* The tree's reach is 32 TiB; addresses past it are simply not memory. */
-	m->max_gfn = UINT64_C(1) << ((maxphyaddr < 45 ? maxphyaddr : 45) - TF_PAGE_SHIFT);
+	m->groups = groups;
+	m->block_shift = 6;
+	while (sizeof(struct block) + groups * (sizeof(void *) + sizeof(uint32_t)) >
+	       (size_t)1 << m->block_shift)
+		m->block_shift++;
+	/* Two levels of pointers, a page of blocks, 512 frames each. Addresses past the tree's
+	 * reach are simply not memory. */
+	unsigned int reach = 9 + 9 + (TF_PAGE_SHIFT - m->block_shift) + 9;
+	if (reach > maxphyaddr - TF_PAGE_SHIFT)
+		reach = maxphyaddr - TF_PAGE_SHIFT;
+	m->max_gfn = UINT64_C(1) << reach;
 	m->large = large;
 	m->slots_n = 0;
 	m->pages = 0;
-	m->frames_backed = m->large_backed = 0;
-	m->dir = page_new(m);
+	m->block_wait = 0;
+	m->dir = page_new(m, 0);
 	return m->dir ? TF_OK : TF_E_NOMEM;
 }
 
@@ -43,29 +55,29 @@ static void block_destroy(struct memmap *m, struct block *b)
 {
 	if (b->large.v)
 		m->h->page_free(m->h, TF_ORDER_2M, b->large);
-	for (unsigned int half = 0; half < 2; half++) {
-		struct frame *f = b->half[half];
-		if (!f)
-			continue;
-		for (unsigned int i = 0; !b->large.v && i < BLOCK_FRAMES / 2; i++)
-			if (f[i].word & FRAME_BACKED)
-				m->h->page_free(m->h, TF_ORDER_4K, word_hpa(f[i].word));
-		page_free(m, f);
-	}
+	for (unsigned int i = 0; b->frames && !b->large.v && i < BLOCK_FRAMES; i++)
+		if (b->frames[i].word & FRAME_BACKED)
+			m->h->page_free(m->h, TF_ORDER_4K, word_hpa(b->frames[i].word));
+	if (b->frames)
+		page_free(m, b->frames);
+	for (unsigned int g = 0; g < m->groups; g++)
+		if (b->gframes[g])
+			page_free(m, b->gframes[g]);
 }
 
 void memmap_destroy(struct memmap *m)
 {
 	for (unsigned int i = 0; i < 512; i++) {
-		struct block **mid = m->dir[i];
+		void **mid = m->dir[i];
 		if (!mid)
 			continue;
 		for (unsigned int j = 0; j < 512; j++) {
-			if (!mid[j])
+			char *page = mid[j];
+			if (!page)
 				continue;
-			for (unsigned int k = 0; k < 64; k++)
-				block_destroy(m, &mid[j][k]);
-			page_free(m, mid[j]);
+			for (size_t at = 0; at < TF_PAGE_SIZE; at += (size_t)1 << m->block_shift)
+				block_destroy(m, (struct block *)(page + at));
+			page_free(m, page);
 		}
 		page_free(m, mid);
 	}
@@ -83,7 +95,7 @@ static void slot_put(struct memmap *m, unsigned int i, struct slot s)
 {
 	__atomic_store_n(&m->slot[i].start.v, s.start.v, __ATOMIC_RELEASE);
 	__atomic_store_n(&m->slot[i].end.v, s.end.v, __ATOMIC_RELEASE);
-	m->slot[i].node = s.node;
+	__atomic_store_n(&m->slot[i].node, s.node, __ATOMIC_RELEASE);
 }
 
 static void slots_set_n(struct memmap *m, unsigned int n)
@@ -119,19 +131,31 @@ static const struct slot *slot_of(const struct memmap *m, gfn_t f)
 	return NULL;
 }
 
-bool memmap_has(const struct memmap *m, gfn_t f)
+/* The slot of a frame, for who does not hold the map's lock. */
+static bool slot_read(const struct memmap *m, gfn_t f, struct slot *out)
 {
 	for (;;) {
 		uint32_t seq = __atomic_load_n(&m->slots_seq, __ATOMIC_SEQ_CST);
 		unsigned int n = __atomic_load_n(&m->slots_n, __ATOMIC_ACQUIRE);
 		bool has = false;
 		/* Each load orders what follows it: the second look at slots_seq comes last. */
-		for (unsigned int i = 0; i < n && i < MEMMAP_SLOTS && !has; i++)
-			has = f.v >= __atomic_load_n(&m->slot[i].start.v, __ATOMIC_ACQUIRE) &&
-			      f.v < __atomic_load_n(&m->slot[i].end.v, __ATOMIC_ACQUIRE);
+		for (unsigned int i = 0; i < n && i < MEMMAP_SLOTS && !has; i++) {
+			out->end.v = __atomic_load_n(&m->slot[i].end.v, __ATOMIC_ACQUIRE);
+			if (f.v >= out->end.v)
+				continue;
+			out->start.v = __atomic_load_n(&m->slot[i].start.v, __ATOMIC_ACQUIRE);
+			out->node = __atomic_load_n(&m->slot[i].node, __ATOMIC_ACQUIRE);
+			has = f.v >= out->start.v;
+		}
 		if (!(seq & 1) && seq == __atomic_load_n(&m->slots_seq, __ATOMIC_SEQ_CST))
 			return has;
 	}
+}
+
+bool memmap_has(const struct memmap *m, gfn_t f)
+{
+	struct slot s;
+	return slot_read(m, f, &s);
 }
 
 bool memmap_covers(const struct memmap *m, gfn_t start, gfn_t end)
@@ -179,118 +203,201 @@ void memmap_cut(struct memmap *m, gfn_t start, gfn_t end)
 	slots_change(m);
 }
 
-/* ---- backing ---- */
+/* ---- the tree ---- */
 
-/* Follow one pointer of the tree, growing it. */
-static void *child_of(struct memmap *m, void **at)
+/* Follow one pointer of the tree, growing it. Who loses a race gives its page back. */
+static void *child_of(struct memmap *m, void **at, unsigned int node)
 {
-	if (!*at)
-		__atomic_store_n(at, page_new(m), __ATOMIC_RELEASE);
-	return *at;
-}
-
-static struct block *block_grow(struct memmap *m, gfn_t f)
-{
-	struct block **mid = child_of(m, (void **)&m->dir[f.v >> 24 & 511]);
-	if (!mid)
-		return NULL;
-	struct block *page = child_of(m, (void **)&mid[f.v >> 15 & 511]);
+	void *there = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	if (there)
+		return there;
+	void *page = page_new(m, node);
 	if (!page)
 		return NULL;
-	struct block *b = &page[f.v >> 9 & 63];
-	b->index = (uint32_t)(f.v >> 9);
-	if (!child_of(m, (void **)&b->half[0]) || !child_of(m, (void **)&b->half[1]))
+	if (__atomic_compare_exchange_n(at, &there, page, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return page;
+	page_free(m, page);
+	return there;
+}
+
+static struct block *block_grow(struct memmap *m, gfn_t f, unsigned int node)
+{
+	const unsigned int per = TF_PAGE_SHIFT - m->block_shift;
+	void **mid = child_of(m, (void **)&m->dir[f.v >> (18 + per) & 511], node);
+	if (!mid || !child_of(m, &mid[f.v >> (9 + per) & 511], node))
 		return NULL;
-	return b;
+	struct block *b = memmap_block(m, f);
+	__atomic_store_n(&b->index, (uint32_t)(f.v >> 9), __ATOMIC_RELAXED);
+	return child_of(m, (void **)&b->frames, node) ? b : NULL;
 }
 
 enum tf_status memmap_describe(struct memmap *m, gfn_t f)
 {
+	struct slot s = {.node = 0};
 	if (f.v >= m->max_gfn)
 		return TF_E_NOENT;
-	return block_grow(m, f) ? TF_OK : TF_E_NOMEM;
+	(void)slot_read(m, f, &s);
+	return block_grow(m, f, s.node) ? TF_OK : TF_E_NOMEM;
 }
 
-static void frame_set(struct memmap *m, struct block *b, gfn_t f, hpa_t a)
+struct gframe *memmap_gframe(struct memmap *m, struct block *b, unsigned int g, unsigned int node,
+			     gfn_t f)
+{
+	return child_of(m, (void **)&b->gframes[g], node) ? block_gframe(b, g, f) : NULL;
+}
+
+/* ---- backing ---- */
+
+/* Block's lock held. */
+static void frame_set(struct block *b, gfn_t f, hpa_t a)
 {
 	struct frame *fr = block_frame(b, f);
-	uint64_t keep = fr->word & FRAME_LOG;
-	__atomic_store_n(&fr->word, a.v | FRAME_BACKED | (b->large.v ? FRAME_PIECE : 0) | keep,
-			 __ATOMIC_RELEASE);
+	uint64_t old = frame_word(fr), piece = b->large.v ? FRAME_PIECE : 0;
+	while (!entry_cas(&fr->word, &old, a.v | FRAME_BACKED | piece | (old & FRAME_LOG)))
+		;
 	__atomic_store_n(&b->live, b->live + 1, __ATOMIC_RELEASE);
-	m->frames_backed++;
 }
 
+/* Block's lock held. */
 static bool back_large(struct memmap *m, struct block *b, const struct slot *s)
 {
 	gfn_t first = gfn((uint64_t)b->index << 9);
-	if (!m->large || b->live || first.v < s->start.v || first.v + BLOCK_FRAMES > s->end.v)
-		return false;
 	hpa_t a;
+	if (b->live || b->large.v || first.v < s->start.v || first.v + BLOCK_FRAMES > s->end.v)
+		return false;
 	if (m->h->page_alloc(m->h, s->node, TF_ORDER_2M, TF_USE_FRAME, &a) != TF_OK)
 		return false;
-	memset(tf_host_ptr(m->h, a), 0, (size_t)TF_PAGE_SIZE << TF_ORDER_2M);
-	b->large = a;
+	__atomic_store_n(&b->large.v, a.v, __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
-		frame_set(m, b, gfn(first.v + i), hpa(a.v + (uint64_t)i * TF_PAGE_SIZE));
-	m->large_backed++;
+		frame_set(b, gfn(first.v + i), hpa(a.v + (uint64_t)i * TF_PAGE_SIZE));
 	return true;
 }
 
-enum tf_status memmap_back_locked(struct memmap *m, gfn_t f)
+enum attempt { BACKED, LEAVING, NO_MEMORY, NO_SLOT };
+
+/* One try under the block's lock, with a page at hand (0: none). A slot that goes is cut before the
+ * removal takes this lock: so the look at the slots here is the last word. */
+static enum attempt back_locked(struct memmap *m, struct block *b, gfn_t f, hpa_t *page,
+				struct backed *did)
 {
-	const struct slot *s = slot_of(m, f);
-	if (!s)
+	struct slot s;
+	uint64_t word = frame_word(block_frame(b, f));
+	if (word & FRAME_BACKED)
+		return BACKED;
+	if (word & FRAME_LEAVING)
+		return LEAVING;
+	if (!slot_read(m, f, &s))
+		return NO_SLOT;
+	did->node = s.node;
+	if (m->large && back_large(m, b, &s)) {
+		did->frames = BLOCK_FRAMES;
+		did->large = true;
+		return BACKED;
+	}
+	hpa_t a = *page;
+	if (b->large.v) { /* its own part of a 2 MiB page that is still partly in use */
+		a = hpa(b->large.v + (f.v & (BLOCK_FRAMES - 1)) * TF_PAGE_SIZE);
+		memset(tf_host_ptr(m->h, a), 0, TF_PAGE_SIZE);
+	} else if (!a.v) {
+		return NO_MEMORY;
+	} else {
+		*page = hpa(0);
+	}
+	frame_set(b, f, a);
+	did->frames = 1;
+	return BACKED;
+}
+
+/* May a 2 MiB page do for the frame? Then no small one is fetched before the lock is taken. */
+static bool wants_large(const struct memmap *m, const struct block *b)
+{
+	return m->large && __atomic_load_n(&b->live, __ATOMIC_RELAXED) == 0;
+}
+
+enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f, struct backed *did)
+{
+	struct slot s;
+	enum attempt r;
+	hpa_t page = hpa(0);
+	*did = (struct backed){0};
+	if (f.v >= m->max_gfn || !slot_read(m, f, &s))
 		return TF_E_NOENT;
-	struct block *b = block_grow(m, f);
+	struct block *b = block_grow(m, f, s.node);
 	if (!b)
 		return TF_E_NOMEM;
-	if (frame_is_backed(block_frame(b, f)))
-		return TF_OK;
-	if (!b->large.v && back_large(m, b, s))
-		return TF_OK;
-	hpa_t a;
-	if (b->large.v) /* its own part of a 2 MiB page that is still partly in use */
-		a = hpa(b->large.v + (f.v & (BLOCK_FRAMES - 1)) * TF_PAGE_SIZE);
-	else if (m->h->page_alloc(m->h, s->node, TF_ORDER_4K, TF_USE_FRAME, &a) != TF_OK)
-		return TF_E_NOMEM;
-	memset(tf_host_ptr(m->h, a), 0, TF_PAGE_SIZE);
-	frame_set(m, b, f, a);
-	return TF_OK;
-}
-
-enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f)
-{
-	if (f.v >= m->max_gfn)
+	bool tried = false, fetch = !wants_large(m, b);
+	for (;;) {
+		if (frame_is_backed(block_frame(b, f))) {
+			r = BACKED;
+			break;
+		}
+		/* Fetched, and cleared by the host, before the lock is taken. */
+		if (fetch && !tried) {
+			if (m->h->page_alloc(m->h, s.node, TF_ORDER_4K, TF_USE_FRAME, &page) !=
+			    TF_OK)
+				page = hpa(0);
+			tried = true;
+		}
+		block_lock(op, m, b);
+		r = back_locked(m, b, f, &page, did);
+		block_unlock(op, b);
+		if (r == LEAVING)
+			__builtin_ia32_pause();
+		else if (r == NO_MEMORY && !tried)
+			fetch = true; /* no large page after all */
+		else
+			break;
+	}
+	if (page.v)
+		m->h->page_free(m->h, TF_ORDER_4K, page);
+	if (r == NO_SLOT)
 		return TF_E_NOENT;
-	lock_take(op, &m->lock);
-	enum tf_status s = memmap_back_locked(m, f);
-	lock_drop(op, &m->lock);
-	return s;
+	return r == BACKED ? TF_OK : TF_E_NOMEM;
 }
 
-uint64_t memmap_take(struct memmap *m, gfn_t f)
+uint64_t memmap_take(struct op *op, struct memmap *m, gfn_t f)
 {
 	struct block *b = memmap_block(m, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
-	if (!frame_is_backed(fr))
+	const uint64_t keep = FRAME_TRACKED | FRAME_UNTRACKING | FRAME_LOG;
+	if (!fr)
 		return 0;
-	uint64_t old = entry_and(&fr->word, FRAME_TRACKED | FRAME_LOG);
-	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
-	m->frames_backed--;
+	/* No look without the lock: who has it may have seen the slot before it was cut. */
+	block_lock(op, m, b);
+	uint64_t old = frame_word(fr);
+	if (old & FRAME_BACKED) {
+		block_hold(b);
+		while (!entry_cas(&fr->word, &old, (old & keep) | FRAME_LEAVING))
+			;
+	}
+	block_unlock(op, b);
 	return old;
 }
 
-void memmap_release(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
+void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 {
 	struct block *b = memmap_block(m, f);
-	if (!(old_word & FRAME_PIECE)) {
-		op_owe_page(op, word_hpa(old_word), TF_ORDER_4K);
-		return;
+	struct frame *fr = block_frame(b, f);
+	hpa_t large = hpa(0);
+	block_lock(op, m, b);
+	/* Who is ending the frame's trust needs group locks only, so this wait ends. */
+	uint64_t word = frame_word(fr);
+	while ((word & FRAME_UNTRACKING) || !entry_cas(&fr->word, &word, word & FRAME_LOG)) {
+		__builtin_ia32_pause();
+		word = frame_word(fr);
 	}
-	op_owe_flush(op);
+	if (word & FRAME_TRACKED)
+		block_unhold(b);
+	block_unhold(b);
+	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
 	if (b->live == 0 && b->large.v) {
-		op_owe_page(op, b->large, TF_ORDER_2M);
-		b->large = hpa(0);
+		large = b->large;
+		__atomic_store_n(&b->large.v, 0, __ATOMIC_RELEASE);
 	}
+	block_unlock(op, b);
+	if (!(old_word & FRAME_PIECE))
+		m->h->page_free(m->h, TF_ORDER_4K, word_hpa(old_word));
+	else if (large.v)
+		m->h->page_free(m->h, TF_ORDER_2M, large);
 }

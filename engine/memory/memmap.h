@@ -1,18 +1,29 @@
 /* The memory map: the one truth about GPA to HPA for a VM.
  *
  * Slots say where there is memory and which guest node it belongs to; a frame is backed at first
- * touch, zeroed, 2 MiB at once where slot and host allow. A radix tree holds a descriptor for each
- * frame and for each 2 MiB block:
+ * touch, zeroed, 2 MiB at once where slot and host allow. A radix tree holds a word for each frame
+ * and a struct block for each 2 MiB; a block has room for what each group hangs on it:
  *
- *	memmap.dir[512] -> page of 512 pointers -> page of 64 struct block -> 2 pages of struct
- *frame (32 TiB)            (64 GiB each)          (128 MiB each)              (2 MiB a block)
+ *	memmap.dir[512] -> page of 512 pointers -> page of blocks -> word: page of 512 struct frame
+ *	                                                          -> by group: page of 512
+ *	                                                             struct gframe, and a chain
  *
- * Locks. Slots, the tree's growth, backing and removal: the map's lock (rank 10). A reader under a
- * group's lock may follow the tree and read frame.word without the map's lock: the tree never
- * shrinks while the VM lives, and a removal first clears the word and then visits the group under
- * its lock, so what a reader installs from an old word is found and removed. A reader reads the
- *word once: a second look may find the address gone. The other members of frame and block belong to
- *the group's lock.
+ * A block takes 64 bytes for up to two groups, more for more: so the tree reaches 32 TiB with two
+ * groups, and 512 GiB with 256.
+ *
+ * Locks. Slots, and ranges while they are removed or logged: the map's lock (rank 10). Backing a
+ * frame and taking it away: the block's (rank 15); backing needs no other. The tree grows by
+ * compare-and-swap and never shrinks while the VM lives, so anybody may follow it. What a group
+ * hangs on a block belongs to the group's lock.
+ *
+ * A frame's life is in its word, which is the generation that a fault checks:
+ *
+ *	empty --(back)--> BACKED --(take)--> LEAVING --(gone)--> empty
+ *
+ * Who installs an entry reads the word under its group's lock. A removal first makes the word
+ * LEAVING and then visits each group under its lock, so what was installed from an old word is
+ * found; the frame cannot be backed anew until every group was visited and flushed. A reader reads
+ * the word once: a second look may find the address gone.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef MEMORY_MEMMAP_H
@@ -26,28 +37,35 @@
 #define BLOCK_FRAMES 512u
 
 /* frame.word: host frame address and these. */
-#define FRAME_BACKED   (UINT64_C(1) << 0)
-#define FRAME_TRACKED  (UINT64_C(1) << 1) /* a shadowed guest table, trusted to be unchanged */
-#define FRAME_LOG      (UINT64_C(1) << 2) /* in a dirty-logged range */
-#define FRAME_DIRTY    (UINT64_C(1) << 3) /* written in this round of the log */
-#define FRAME_ACCESSED (UINT64_C(1) << 4) /* an accessed bit saved from an entry that went away */
-#define FRAME_PIECE    (UINT64_C(1) << 5) /* of a 2 MiB page that goes back as a whole */
-#define FRAME_ADDR     UINT64_C(0x000ffffffffff000)
+#define FRAME_BACKED	 (UINT64_C(1) << 0)
+#define FRAME_TRACKED	 (UINT64_C(1) << 1) /* a shadowed guest table, trusted to be unchanged */
+#define FRAME_LOG	 (UINT64_C(1) << 2) /* in a dirty-logged range */
+#define FRAME_DIRTY	 (UINT64_C(1) << 3) /* written in this round of the log */
+#define FRAME_ACCESSED	 (UINT64_C(1) << 4) /* an accessed bit saved from an entry that went away */
+#define FRAME_PIECE	 (UINT64_C(1) << 5) /* of a 2 MiB page that goes back as a whole */
+#define FRAME_UNTRACKING (UINT64_C(1) << 6) /* somebody visits the groups to end the trust */
+#define FRAME_LEAVING	 (UINT64_C(1) << 7) /* taken away; some CPU may still use it */
+#define FRAME_ADDR	 UINT64_C(0x000ffffffffff000)
 
 struct frame {
 	uint64_t word;
+};
+
+/* What one group hangs on a frame. */
+struct gframe {
 	uint32_t rmap;	  /* 4 KiB shadow leaves that map it: chain of spte ids */
 	uint32_t shadows; /* shadow tables of the guest table in it: chain of shadow ids */
 };
 
 struct block {
-	struct frame *half[2]; /* of 256 frames each; both or none */
-	hpa_t large;	       /* the 2 MiB page behind it, or 0 */
-	uint32_t live;	       /* backed frames (map's lock) */
-	uint32_t rmap;	       /* 2 MiB shadow leaves that map it */
-	uint32_t held;	       /* frames that must be mapped by 4 KiB: tracked or logged */
-	uint32_t index;	       /* of the block: gfn >> 9 */
-	uint64_t spare[3];
+	struct frame *frames; /* 512 */
+	hpa_t large;	      /* the 2 MiB page behind it, or 0 (block lock) */
+	uint32_t live;	      /* frames that are backed or leaving (block lock) */
+	uint32_t held;	      /* reasons, atomic, to map it by 4 KiB: tracked, logged, leaving */
+	uint32_t index;	      /* of the block: gfn >> 9 */
+	uint32_t lock;	      /* rank 15 */
+	/* By group: pointers to 512 struct gframe, then heads of chains of 2 MiB shadow leaves. */
+	struct gframe *gframes[];
 };
 
 struct slot {
@@ -65,13 +83,15 @@ struct memmap {
 	uint32_t slots_seq; /* odd while the slots change: readers without the lock try again */
 	unsigned int slots_n;
 	struct slot slot[MEMMAP_SLOTS]; /* sorted, disjoint */
-	struct block ***dir;		/* one page */
-	uint64_t pages;			/* of the tree */
-	uint64_t frames_backed, large_backed;
+	unsigned int groups;		/* that a block has room for */
+	unsigned int block_shift;	/* log2 of a block's bytes */
+	void ***dir;			/* one page */
+	uint64_t pages;			/* of the tree; atomic */
+	uint64_t block_wait;		/* cycles spent waiting for blocks; atomic */
 };
 
-enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr,
-			   bool large) TF_MUST_CHECK;
+enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr, bool large,
+			   unsigned int groups) TF_MUST_CHECK;
 /* Free the tree and every backing frame; no vCPU runs. */
 void memmap_destroy(struct memmap *m);
 
@@ -87,37 +107,58 @@ void memmap_cut(struct memmap *m, gfn_t start, gfn_t end);
 /* Is there memory? May be asked without the map's lock. */
 bool memmap_has(const struct memmap *m, gfn_t f);
 
-/* Make the descriptor of a frame, memory or not. Map's lock held. */
+/* Make the descriptor of a frame, memory or not. */
 enum tf_status memmap_describe(struct memmap *m, gfn_t f) TF_MUST_CHECK;
 
-/* Back the frame if it is memory and not backed yet. Takes the map's lock.
- * TF_E_NOENT: no memory there. TF_E_NOMEM: nothing changed. */
-enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f) TF_MUST_CHECK;
-/* The same with the map's lock held. */
-enum tf_status memmap_back_locked(struct memmap *m, gfn_t f) TF_MUST_CHECK;
+/* What backing a frame did, for the counters. */
+struct backed {
+	unsigned int frames; /* 0: somebody else was faster */
+	bool large;
+	unsigned int node;
+};
 
-/* Removal, in three steps with the map's lock held throughout: take the frame's word away (returns
- * it; FRAME_BACKED clear: nothing was there), visit the group, then owe the page to op, which must
- * be flushed before the map's lock is dropped. */
-uint64_t memmap_take(struct memmap *m, gfn_t f);
-void memmap_release(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word);
+/* Back the frame if it is memory and not backed yet; waits while its last frame is leaving. At most
+ * the map's lock may be held. TF_E_NOENT: no memory there. TF_E_NOMEM: nothing changed. */
+enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f,
+			   struct backed *did) TF_MUST_CHECK;
+
+/* Removal, with the map's lock held throughout: take the frame (returns its word; FRAME_BACKED
+ * clear: nothing was there), visit the groups, flush every vCPU, then let it be gone: given back to
+ * the host, and free to be backed anew. */
+uint64_t memmap_take(struct op *op, struct memmap *m, gfn_t f);
+void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word);
+
+/* Call with the block's lock held: the frame stays. */
+static inline void block_lock(struct op *op, struct memmap *m, struct block *b)
+{
+	uint64_t waited = lock_word_take(op, &b->lock, RANK_BLOCK);
+	if (__builtin_expect(waited != 0, 0))
+		__atomic_fetch_add(&m->block_wait, waited, __ATOMIC_RELAXED);
+}
+
+static inline void block_unlock(struct op *op, struct block *b)
+{
+	lock_word_drop(op, &b->lock, RANK_BLOCK);
+}
 
 static inline struct block *memmap_block(const struct memmap *m, gfn_t f)
 {
 	if (f.v >= m->max_gfn)
 		return NULL;
-	struct block ***dir = __atomic_load_n(&m->dir, __ATOMIC_ACQUIRE);
-	struct block **mid = __atomic_load_n(&dir[f.v >> 24 & 511], __ATOMIC_ACQUIRE);
+	const unsigned int per = TF_PAGE_SHIFT - m->block_shift; /* log2 of the blocks in a page */
+	void **mid = __atomic_load_n(&m->dir[f.v >> (18 + per) & 511], __ATOMIC_ACQUIRE);
 	if (!mid)
 		return NULL;
-	struct block *b = __atomic_load_n(&mid[f.v >> 15 & 511], __ATOMIC_ACQUIRE);
-	return b ? &b[f.v >> 9 & 63] : NULL;
+	char *page = __atomic_load_n(&mid[f.v >> (9 + per) & 511], __ATOMIC_ACQUIRE);
+	if (!page)
+		return NULL;
+	return (struct block *)(page + ((f.v >> 9 & ((1u << per) - 1)) << m->block_shift));
 }
 
 static inline struct frame *block_frame(const struct block *b, gfn_t f)
 {
-	struct frame *half = __atomic_load_n(&b->half[f.v >> 8 & 1], __ATOMIC_ACQUIRE);
-	return half ? &half[f.v & 255] : NULL;
+	struct frame *all = __atomic_load_n(&b->frames, __ATOMIC_ACQUIRE);
+	return all ? &all[f.v & (BLOCK_FRAMES - 1)] : NULL;
 }
 
 /* The frame's descriptor, or NULL where none was ever needed. */
@@ -126,6 +167,23 @@ static inline struct frame *memmap_frame(const struct memmap *m, gfn_t f)
 	struct block *b = memmap_block(m, f);
 	return b ? block_frame(b, f) : NULL;
 }
+
+/* What group g hangs on the frame, or NULL where it never hung anything. */
+static inline struct gframe *block_gframe(const struct block *b, unsigned int g, gfn_t f)
+{
+	struct gframe *all = __atomic_load_n(&b->gframes[g], __ATOMIC_ACQUIRE);
+	return all ? &all[f.v & (BLOCK_FRAMES - 1)] : NULL;
+}
+
+/* The chain of the group's 2 MiB shadow leaves that map the block. */
+static inline uint32_t *block_rmap(const struct memmap *m, struct block *b, unsigned int g)
+{
+	return (uint32_t *)&b->gframes[m->groups] + g;
+}
+
+/* Make what block_gframe() looks for. NULL: no memory. Group's lock held, the block described. */
+struct gframe *memmap_gframe(struct memmap *m, struct block *b, unsigned int g, unsigned int node,
+			     gfn_t f);
 
 static inline uint64_t frame_word(const struct frame *f)
 {
@@ -162,8 +220,19 @@ static inline bool word_is_writable(uint64_t word)
 /* Can the whole block be mapped by one 2 MiB entry? Group's lock held. */
 static inline bool block_is_large(const struct block *b)
 {
-	return b->large.v && __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES &&
-	       b->held == 0;
+	return __atomic_load_n(&b->large.v, __ATOMIC_ACQUIRE) &&
+	       __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES &&
+	       __atomic_load_n(&b->held, __ATOMIC_ACQUIRE) == 0;
+}
+
+static inline void block_hold(struct block *b)
+{
+	__atomic_fetch_add(&b->held, 1, __ATOMIC_ACQ_REL);
+}
+
+static inline void block_unhold(struct block *b)
+{
+	__atomic_fetch_sub(&b->held, 1, __ATOMIC_ACQ_REL);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* A mode as one const struct of calls: what the facade and the memory map ask of each.
  *
  * A vCPU runs in one mode; the memory map binds both, since a frame may be mapped by nested and by
- * shadow tables at once. All calls need the group's lock.
+ * shadow tables at once. The calls need the group's lock, but for `load`.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef MODES_MODE_H
@@ -11,7 +11,8 @@
 
 struct mmu_mode {
 	enum tf_mode mode;
-	/* The root to enter with. TF_E_NOENT: back the frame of CR3 first and call again. */
+	/* The root to enter with. Takes the group's lock itself. TF_E_NOENT: back the frame of CR3
+	 * first and call again. */
 	enum tf_status (*load)(struct op *op, struct tf_vcpu *v, hpa_t *root);
 	/* The vCPU stops using this mode. */
 	void (*leave)(struct tf_vcpu *v);
@@ -26,8 +27,16 @@ struct mmu_mode {
 
 extern const struct mmu_mode mode_nested, mode_shadow;
 
+/* track.c: what binds the groups. No group's lock held. */
+/* A write is about to happen to a frame that is tracked: end the trust in every group. Afterwards
+ * look again: somebody else may be at it, or have tracked it anew. */
+void frame_untrack(struct op *op, struct tf_vm *vm, gfn_t f);
+
 /* nested.c */
 void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
+/* Empty the next part of a nested table that nobody is on. True: that was the last. Group's lock.
+ */
+bool nested_reap(struct op *op, struct tf_vm *vm, struct group *g);
 /* shadow.c */
 void shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out);
 void shadow_flush_address(struct tf_vcpu *v, gva_t at);

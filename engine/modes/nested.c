@@ -2,7 +2,8 @@
  *
  * A nested fault installs one leaf: 2 MiB where the whole block is one page and none of its frames
  * must be watched, else 4 KiB; read-only while the frame is tracked or logged and clean.
- * Takes the group's lock; backs frames without it.
+ * Takes the group's lock, or installs in a section where the group's tables only grow; backs frames
+ * and ends their tracking without either.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/mode.h"
@@ -10,70 +11,129 @@
 
 #include "format/fmt.h"
 
+#define REAP_BYTES (UINT64_C(1) << 27) /* of guest memory */
+
 /* Keeps the accessed bits of leaves that a larger one replaces. */
 struct age_sink {
 	struct table_sink sink;
 	struct tf_vm *vm;
+	uint64_t a; /* the format's accessed bit */
 };
 
 static void age_leaf(struct table_sink *s, uint64_t at, unsigned int level, uint64_t entry)
 {
-	struct age_sink *a = (struct age_sink *)s;
-	if (entry & a->vm->group.nested.fmt->a)
-		frame_save_accessed(a->vm, gfn(at >> TF_PAGE_SHIFT), level);
+	struct age_sink *k = (struct age_sink *)s;
+	if (entry & k->a)
+		frame_save_accessed(k->vm, gfn(at >> TF_PAGE_SHIFT), level);
 }
 
-/* Install the leaf for a backed frame. */
-static enum tf_status install(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, bool write,
-			      uint64_t word)
+static struct age_sink age_sink(struct tf_vm *vm, const struct group *g)
+{
+	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .a = g->nested.fmt->a};
+}
+
+/* What a leaf for a frame is to be. */
+struct want {
+	uint64_t at;
+	unsigned int level;
+	hfn_t to;
+	unsigned int perm;
+};
+
+enum look { BACK, UNTRACK, INSTALL };
+
+/* What the frame's word asks for. With the group's lock or in a section, until the leaf is there.
+ */
+static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write, struct want *w)
 {
 	struct block *b = memmap_block(&vm->map, f);
-	struct frame *fr = block_frame(b, f);
+	struct frame *fr = b ? block_frame(b, f) : NULL;
+	uint64_t word = fr ? frame_word(fr) : 0;
+	if (!(word & FRAME_BACKED))
+		return BACK;
 	if (write && (word & FRAME_TRACKED))
-		shadow_unsync_frame(op, vm, g, f);
+		return UNTRACK;
 	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 		entry_or(&fr->word, FRAME_DIRTY);
-	struct age_sink old = {.sink.leaf = age_leaf, .vm = vm};
-	if (block_is_large(b))
-		return table_map(op, &g->nested,
-				 (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)) << TF_PAGE_SHIFT, 1,
-				 hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink);
+	*w = (struct want){f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), 0};
+	if (block_is_large(b)) {
+		unsigned int level = 1;
+		w->perm = PERM_RWX | PERM_A | PERM_D;
+		if (g->nested.grows) /* a table that is there stays */
+			(void)table_lookup(&g->nested, w->at, &level);
+		if (level == 0)
+			return INSTALL;
+		w->at &= ~(((uint64_t)BLOCK_FRAMES << TF_PAGE_SHIFT) - 1);
+		w->level = 1;
+		w->to = hpa_to_hfn(b->large);
+		return INSTALL;
+	}
 	word = frame_word_again(fr, word);
-	unsigned int perm =
-		PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
-	return table_map(op, &g->nested, f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), perm,
-			 &old.sink);
+	w->perm = PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
+	return INSTALL;
+}
+
+static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool write,
+				enum tf_status *s, bool *fresh)
+{
+	struct tf_vm *vm = v->vm;
+	struct group *g = group_of(v);
+	struct age_sink old = age_sink(vm, g);
+	struct want w;
+	group_lock(op, g);
+	enum look l = look(vm, g, f, write, &w);
+	if (l == INSTALL)
+		*s = table_map(op, &g->nested, w.at, w.level, w.to, w.perm, &old.sink, fresh);
+	group_unlock(op, g);
+	return l;
+}
+
+/* The same in a section. TF_E_NOENT: it takes the lock. */
+static enum look install_cas(struct tf_vcpu *v, gfn_t f, bool write, enum tf_status *s, bool *fresh)
+{
+	struct group *g = group_of(v);
+	struct want w;
+	section_enter(v);
+	enum look l = look(v->vm, g, f, write, &w);
+	if (l == INSTALL)
+		*s = table_map_cas(&g->nested, w.at, w.level, w.to, w.perm, fresh);
+	section_leave(v);
+	return l;
 }
 
 void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out)
 {
 	struct tf_vm *vm = v->vm;
-	struct group *g = group_of(v);
+	const bool cas = vm->conf.install == TF_INSTALL_CAS, write = flags & TF_WRITE;
 	gfn_t f = gpa_to_gfn(at);
+	bool fresh = false, backed = false;
 	struct op op;
 	enum tf_status s;
-	bool done;
+	enum look l;
 	vm_op_begin(&op, vm);
 	do {
-		s = TF_OK;
-		lock_take(&op, &g->lock);
-		struct frame *fr = memmap_frame(&vm->map, f);
-		uint64_t word = fr ? frame_word(fr) : 0;
-		done = word & FRAME_BACKED;
-		if (done) {
-			s = install(&op, vm, g, f, flags & TF_WRITE, word);
-			if (s == TF_OK)
-				g->n.nested_faults++;
+		s = TF_E_NOENT;
+		l = INSTALL;
+		if (cas)
+			l = install_cas(v, f, write, &s, &fresh);
+		if (l == INSTALL && s == TF_E_NOENT)
+			l = install_locked(&op, v, f, write, &s, &fresh);
+		if (l == BACK) {
+			s = vm_back(&op, vm, v, f);
+			backed = true;
+		} else if (l == UNTRACK) {
+			frame_untrack(&op, vm, f);
+			s = TF_OK;
 		}
-		lock_drop(&op, &g->lock);
-		if (!done)
-			s = memmap_back(&op, &vm->map, f);
-	} while (!done && s == TF_OK);
+	} while (l != INSTALL && s == TF_OK);
 	vm_op_end(&op, vm);
 	if (s == TF_OK) {
+		v->n.nested_faults++;
+		if (fresh && !backed)
+			v->n.copies++;
 		*out = (struct tf_outcome){.end = TF_RESUME};
 	} else if (s == TF_E_NOENT) {
-		__atomic_fetch_add(&vm->device_faults, 1, __ATOMIC_RELAXED);
+		v->n.device_faults++;
 		*out = (struct tf_outcome){.end = TF_DEVICE, .gpa = at};
 	} else {
 		*out = (struct tf_outcome){.end = TF_NO_MEMORY};
@@ -121,7 +181,7 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 	 */
 	uint64_t bytes = (uint64_t)TF_PAGE_SIZE << (9 * level);
 	uint64_t start = (f.v << TF_PAGE_SHIFT) & ~(bytes - 1);
-	struct age_sink old = {.sink.leaf = age_leaf, .vm = vm};
+	struct age_sink old = age_sink(vm, g);
 	enum tf_status s = table_unmap(op, &g->nested, start, start + bytes, &old.sink);
 	TF_ASSERT(vm->h, s == TF_OK);
 }
@@ -131,6 +191,31 @@ static enum tf_status mode_nested_protect(struct op *op, struct tf_vm *vm, struc
 	(void)vm;
 	return table_protect(op, &g->nested, f.v << TF_PAGE_SHIFT, (f.v + 1) << TF_PAGE_SHIFT,
 			     PERM_W);
+}
+
+bool nested_reap(struct op *op, struct tf_vm *vm, struct group *g)
+{
+	const struct fmt *f = g->nested.fmt;
+	struct age_sink old = age_sink(vm, g);
+	const uint64_t end = vm->map.max_gfn << TF_PAGE_SHIFT;
+	unsigned int level;
+	uint64_t from = g->gone_below;
+	/* Nobody walks it any more, so that tables may go even if they only grew until now. */
+	g->nested.grows = false;
+	while (from < end) {
+		uint64_t e = entry_read(table_lookup(&g->nested, from, &level));
+		if (level == 0 || fmt_kind(f, level, e) != FMT_EMPTY)
+			break;
+		from = (from | (fmt_size(f, level) - 1)) + 1;
+	}
+	uint64_t to = (from & ~(REAP_BYTES - 1)) + REAP_BYTES;
+	if (from < end) {
+		enum tf_status s =
+			table_unmap(op, &g->nested, from, to < end ? to : end, &old.sink);
+		TF_ASSERT(vm->h, s == TF_OK); /* leaves are 2 MiB at most: nothing is split */
+	}
+	g->gone_below = to;
+	return to >= end;
 }
 
 const struct mmu_mode mode_nested = {

@@ -1,7 +1,7 @@
 /* Shadow mode: the fault, the flushes, and the calls of struct mmu_mode.
  *
- * docs/mmu.md tells the fault and the flush by events. Takes the group's lock; backs frames without
- * it (the map's lock ranks below), so a fault may go round more than once.
+ * docs/mmu.md tells the fault and the flush by events. Takes the group's lock; backs frames and
+ * ends their tracking without it, so a fault may go round more than once.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/mode.h"
@@ -16,7 +16,20 @@ static bool needs_ad(const struct walk *w, bool write)
 	return write && !w->dirty;
 }
 
-enum attempt { DONE, FAULTS, AGAIN_BACK, AGAIN_DESCRIBE, NO_MEMORY };
+enum attempt { DONE, FAULTS, AGAIN_BACK, AGAIN_DESCRIBE, AGAIN_UNTRACK, NO_MEMORY };
+
+/* Have the group's chains for every frame that the walk leads over. */
+static bool reserve_frames(struct tf_vm *vm, struct group *g, const struct walk *w, gfn_t f)
+{
+	bool ok = group_frame_get(vm, g, f);
+	for (unsigned int l = w->leaf + 1u; l < w->levels && ok; l++) {
+		gfn_t table = gfn((w->step[l].entry & SPTE_ADDR) >> TF_PAGE_SHIFT);
+		ok = group_frame_get(vm, g, table);
+	}
+	if (w->leaf == 2 && ok)
+		ok = group_frame_get(vm, g, gfn(f.v & ~((UINT64_C(1) << 18) - 1)));
+	return ok;
+}
 
 /* One try under the group's lock. */
 static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_access *a,
@@ -47,18 +60,16 @@ static enum attempt attempt(struct op *op, struct tf_vcpu *v, const struct tf_ac
 		if (!memmap_frame(&vm->map, base))
 			return AGAIN_DESCRIBE;
 	}
-	if (shadow_reserve(op, vm, g) != TF_OK)
+	if (write && (word & FRAME_TRACKED))
+		return AGAIN_UNTRACK;
+	if (shadow_reserve(op, vm, g) != TF_OK || !reserve_frames(vm, g, w, f))
 		return NO_MEMORY;
 	if (needs_ad(w, write) && !walk_gva(&gm.m, &v->cpu, a, true, w))
 		return FAULTS;
 	if (gpa_to_gfn(w->gpa).v != f.v)
 		return AGAIN_BACK; /* the guest changed it between the two walks */
-	if (write) {
-		if (word & FRAME_TRACKED)
-			shadow_unsync_frame(op, vm, g, f);
-		if ((word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
-			entry_or(&fr->word, FRAME_DIRTY);
-	}
+	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
+		entry_or(&fr->word, FRAME_DIRTY);
 	enum tf_status s = shadow_fill(op, v, w, a->at, frame_word_again(fr, word));
 	if (s == TF_E_NOENT)
 		return AGAIN_BACK; /* a table's frame was taken away under the walk */
@@ -71,18 +82,20 @@ static void set_ad(struct op *op, struct tf_vcpu *v, const struct tf_access *a)
 	struct group_mem gm;
 	struct walk w;
 	group_mem_init(&gm, v->vm);
-	lock_take(op, &group_of(v)->lock);
+	group_lock(op, group_of(v));
 	(void)!walk_gva(&gm.m, &v->cpu, a, true, &w);
-	lock_drop(op, &group_of(v)->lock);
+	group_unlock(op, group_of(v));
 }
 
-/* Make the descriptor of the first frame of a 1 GiB guest page. */
-static enum tf_status describe(struct op *op, struct tf_vm *vm, gfn_t f)
+/* Do what the attempt asked for, without the lock. TF_OK: try again. */
+static enum tf_status prepare(struct op *op, struct tf_vcpu *v, enum attempt what, gfn_t f)
 {
-	lock_take(op, &vm->map.lock);
-	enum tf_status s = memmap_describe(&vm->map, gfn(f.v & ~((UINT64_C(1) << 18) - 1)));
-	lock_drop(op, &vm->map.lock);
-	return s;
+	if (what == AGAIN_BACK)
+		return vm_back(op, v->vm, v, f);
+	if (what == AGAIN_DESCRIBE) /* the first frame of a 1 GiB guest page */
+		return memmap_describe(&v->vm->map, gfn(f.v & ~((UINT64_C(1) << 18) - 1)));
+	frame_untrack(op, v->vm, f);
+	return TF_OK;
 }
 
 __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access *a,
@@ -95,7 +108,7 @@ __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access
 	enum attempt r;
 	vm_op_begin(&op, vm);
 	for (;;) {
-		lock_take(&op, &g->lock);
+		group_lock(&op, g);
 		enum psc_answer quick = psc_fault(v, a, &w);
 		if (quick == PSC_NONE)
 			r = attempt(&op, v, a, &w);
@@ -107,11 +120,10 @@ __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access
 			g->n.guest_faults++;
 		if (r == FAULTS && quick == PSC_NONE)
 			psc_drop(v, a->at); /* a fault drops what was cached for its address */
-		lock_drop(&op, &g->lock);
-		if (r != AGAIN_BACK && r != AGAIN_DESCRIBE)
+		group_unlock(&op, g);
+		if (r == DONE || r == FAULTS || r == NO_MEMORY)
 			break;
-		enum tf_status s = r == AGAIN_BACK ? memmap_back(&op, &vm->map, gpa_to_gfn(w.gpa))
-						   : describe(&op, vm, gpa_to_gfn(w.gpa));
+		enum tf_status s = prepare(&op, v, r, gpa_to_gfn(w.gpa));
 		if (s == TF_E_NOMEM) {
 			r = NO_MEMORY;
 			break;
@@ -119,7 +131,7 @@ __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access
 		if (s == TF_E_NOENT) {
 			set_ad(&op, v, a);
 			*out = (struct tf_outcome){.end = TF_DEVICE, .gpa = w.gpa};
-			__atomic_fetch_add(&vm->device_faults, 1, __ATOMIC_RELAXED);
+			v->n.device_faults++;
 			vm_op_end(&op, vm);
 			return;
 		}
@@ -137,16 +149,18 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
+	struct tracking quiet = {.n = 0};
 	struct op op;
 	vm_op_begin(&op, vm);
-	lock_take(&op, &g->lock);
+	group_lock(&op, g);
 	g->n.invlpgs++;
 	if (v->root)
-		shadow_invlpg(&op, vm, g, v->root, at);
+		shadow_invlpg(vm, g, v->root, at, &quiet);
 	/* The address may be a global's, in a table that hangs under other roots only. */
 	v->global_epoch = ++g->shadows.epoch;
 	psc_clear(v);
-	lock_drop(&op, &g->lock);
+	group_unlock(&op, g);
+	shadow_track(&op, vm, g, &quiet);
 	vm_op_end(&op, vm);
 	v->flush = true;
 }
@@ -160,25 +174,40 @@ static void root_set(struct tf_vcpu *v, struct shadow *s)
 	v->root = s;
 }
 
-static enum tf_status mode_shadow_load(struct op *op, struct tf_vcpu *v, hpa_t *root)
+/* Find the root and re-read what is unsync under it. Group's lock. */
+static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *quiet)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
-	if (v->resync) {
-		struct shadow *s;
-		enum tf_status st = shadow_root(op, v, &s);
-		if (st != TF_OK)
-			return st;
-		root_set(v, s);
-		psc_clear(v);
-		shadow_resync_root(op, vm, g, s, v->resync_global, v->global_epoch);
-		if (v->resync_global)
-			v->global_epoch = g->shadows.epoch;
-		v->resync = v->resync_global = false;
-		v->flush = true;
-	}
-	*root = v->root ? v->root->page[0] : vm->empty;
+	struct shadow *s;
+	enum tf_status st = shadow_root(op, v, &s);
+	if (st != TF_OK)
+		return st;
+	root_set(v, s);
+	psc_clear(v);
+	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, quiet);
+	if (v->resync_global)
+		v->global_epoch = g->shadows.epoch;
+	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
+	v->resync_global = false;
+	v->flush = true;
 	return TF_OK;
+}
+
+static enum tf_status mode_shadow_load(struct op *op, struct tf_vcpu *v, hpa_t *root)
+{
+	struct group *g = group_of(v);
+	struct tracking quiet;
+	enum tf_status st = TF_OK;
+	quiet.n = 0;
+	group_lock(op, g);
+	if (v->resync)
+		st = resync(op, v, &quiet);
+	if (st == TF_OK)
+		*root = v->root ? v->root->page[0] : v->vm->empty;
+	group_unlock(op, g);
+	shadow_track(op, v->vm, g, &quiet);
+	return st;
 }
 
 static void mode_shadow_leave(struct tf_vcpu *v)

@@ -12,6 +12,7 @@
  * Every spte is on one chain: a 4 KiB leaf on its frame's rmap, a 2 MiB leaf on its block's rmap, a
  * table on its child's parents. A guest table that is tracked cannot be written without a fault;
  *one that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
+ *Tracking is for the whole VM, trust (`tracked` here) for each group: track.c.
  *
  * A direct shadow stands for no guest table: it maps the memory of one large guest page in smaller
  * pieces, all permissive; the rights are in the spte above it.
@@ -73,6 +74,7 @@ struct shadow {
 	uint32_t read;	   /* epoch of the last re-read of all its entries */
 	uint32_t quiet;	   /* entries re-read in vain since the last change */
 	uint32_t patience; /* how many of them before it is tracked */
+	uint32_t ticket;   /* being tracked: which attempt; 0: none, or it was in vain */
 	bool live, tracked, touched;
 	bool local;	 /* has held a leaf that is not global */
 	uint16_t count;	 /* of present sptes */
@@ -129,8 +131,12 @@ static inline unsigned int gva_index(gva_t at, unsigned int level)
 
 /* ---- shadow_cache.c: which shadows there are ---- */
 
+/* `limit`: the bound, and the most that shadows.limit may ever be. */
 enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t limit) TF_MUST_CHECK;
-void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g);
+/* Drop up to `n` shadows. True: none is left. */
+bool shadow_cache_empty(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n);
+/* Of an empty cache. */
+void shadow_cache_destroy(struct tf_vm *vm, struct group *g);
 struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
 /* Find or make. NULL: no memory. A new one is empty and unsync. The frame must be backed. */
 struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, struct role r);
@@ -153,9 +159,10 @@ void shadow_child_key(const struct shadow *s, unsigned int i, uint64_t gpte, gfn
 struct shadow *shadow_child(struct tf_vm *vm, struct group *g, const struct shadow *s,
 			    unsigned int i);
 
-/* Install a leaf that maps frame f (role.level 0) or the block of f (level 1). */
-void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
-		   uint64_t spte, uint64_t snap, gfn_t f);
+/* Install a leaf that maps frame f (role.level 0) or the block of f (level 1). False: no memory for
+ * its chain, and nothing is there. */
+bool spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+		   uint64_t spte, uint64_t snap, gfn_t f) TF_MUST_CHECK;
 void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
 		    uint64_t spte, uint64_t snap);
 /* Remove whatever is there. The flush is the caller's (guest's or ours). */
@@ -175,19 +182,53 @@ uint64_t spte_leaf(uint64_t gpte, uint64_t word, hpa_t to, bool large);
 /* The link that a guest table entry gives to a child. */
 uint64_t spte_link(uint64_t gpte, const struct shadow *child);
 
-/* ---- shadow_sync.c: tracking, and re-reading what is not tracked ---- */
+/* ---- track.c: what binds the groups ---- */
 
-/* The guest is about to write a tracked frame: its shadows become unsync, it may be written. */
-void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
-/* Re-read all that is unsync in and under a shadow, and track what was quiet for long enough. Leaf
- * tables of globals alone are passed over if not `global` and if they were read since epoch
- * `since`: the vCPU's last flush that covered globals may have been under another root. */
-void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
-			bool global, uint32_t since);
-/* The same before a shadow is linked; tracks nothing, allocates nothing. */
-void shadow_freshen(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s);
+#define TRACK_BATCH 32u
+
+/* Shadows chosen to be tracked by an operation, which does it when it has dropped the lock. */
+struct track {
+	struct shadow *s;
+	gfn_t f;
+	uint32_t ticket;
+};
+
+struct tracking {
+	unsigned int n;
+	struct track want[TRACK_BATCH];
+};
+
+/* Give it a ticket and put it on the list, if there is room and nobody else is at it. */
+void shadow_wants_tracking(struct group *g, struct tracking *t, struct shadow *s);
+/* Track what is on the list: write-protect it in every group, flush, read it again, trust it. The
+ * operation that chose it; no lock held. */
+void shadow_track(struct op *op, struct tf_vm *vm, struct group *g, struct tracking *t);
+/* A shadow of the frame went: if no other is trusted and no other group has one, writes to the
+ * frame need not fault any more. */
+void shadow_maybe_unmark(struct tf_vm *vm, struct group *g, gfn_t f);
+
+static inline uint32_t gframe_shadows(const struct gframe *gf)
+{
+	return __atomic_load_n(&gf->shadows, __ATOMIC_ACQUIRE);
+}
+
+/* ---- shadow_sync.c: distrust, and re-reading what is not trusted ---- */
+
+/* No shadow of the frame in this group is trusted any more, nor about to be. */
+void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Compare every present spte with its guest entry. True: something changed. */
+bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s);
+/* Re-read all that is unsync in and under a shadow; what was quiet for long enough goes on a list
+ * (NULL: none). Leaf tables of globals alone are passed over if not `global` and if they were read
+ * since epoch `since`: the vCPU's last flush that covered globals may have been under another root.
+ */
+void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
+			uint32_t since, struct tracking *quiet);
+/* The same before a shadow is linked. */
+void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s);
 /* What INVLPG must do under a root of that many levels. */
-void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at);
+void shadow_invlpg(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at,
+		   struct tracking *quiet);
 
 /* What a fault drops: the address's own entries, if they are not what the guest's tables say now.
  */

@@ -16,7 +16,7 @@ enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t li
 {
 	struct shadow_cache *c = &g->shadows;
 	memset(c, 0, sizeof(*c));
-	c->limit = limit;
+	c->limit = c->limit_max = limit;
 	c->dir_order =
 		(limit / PER_PAGE + 2) * sizeof(void *) > TF_PAGE_SIZE ? TF_ORDER_2M : TF_ORDER_4K;
 	enum tf_status s = h->page_alloc(h, g->pool.node, c->dir_order, TF_USE_TABLE, &c->dir_page);
@@ -28,24 +28,35 @@ enum tf_status shadow_cache_init(struct group *g, struct tf_host *h, uint32_t li
 	return TF_OK;
 }
 
-void shadow_cache_destroy(struct op *op, struct tf_vm *vm, struct group *g)
+bool shadow_cache_empty(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n)
 {
 	struct shadow_cache *c = &g->shadows;
-	for (uint32_t id = 1; id <= c->made; id++)
-		if (shadow_of(c, id)->live)
-			shadow_zap(op, vm, g, shadow_of(c, id));
-	op_flush(op);
-	for (uint32_t i = 0; i <= c->limit / PER_PAGE + 1; i++)
+	for (uint32_t looked = 0; c->live && n && looked < c->made; looked++) {
+		c->hand = c->hand >= c->made ? 1 : c->hand + 1;
+		if (!shadow_of(c, c->hand)->live)
+			continue;
+		shadow_zap(op, vm, g, shadow_of(c, c->hand));
+		n--;
+	}
+	return c->live == 0;
+}
+
+void shadow_cache_destroy(struct tf_vm *vm, struct group *g)
+{
+	struct shadow_cache *c = &g->shadows;
+	for (uint32_t i = 0; i <= c->limit_max / PER_PAGE + 1; i++)
 		if (c->dir[i])
 			vm->h->page_free(vm->h, TF_ORDER_4K,
 					 hpa((uintptr_t)c->dir[i] - vm->h->linear));
 	vm->h->page_free(vm->h, c->dir_order, c->dir_page);
+	c->pages = 0;
+	c->dir = NULL;
 }
 
 struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r)
 {
-	struct frame *fr = memmap_frame(&vm->map, f);
-	for (uint32_t id = fr ? fr->shadows : 0; id;) {
+	struct gframe *gf = group_frame(vm, g, f);
+	for (uint32_t id = gf ? gf->shadows : 0; id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		if (s->role.level == r.level && s->role.direct == r.direct &&
 		    s->role.nxe == r.nxe && s->role.pkey == r.pkey)
@@ -107,9 +118,12 @@ static bool dir_grow(struct tf_vm *vm, struct group *g, uint32_t id)
 enum tf_status shadow_reserve(struct op *op, struct tf_vm *vm, struct group *g)
 {
 	struct shadow_cache *c = &g->shadows;
-	while (c->live + WALK_LEVELS > c->limit)
+	/* A bound that was lowered is reached in steps. */
+	for (unsigned int i = 0; i < 4 && c->live + WALK_LEVELS > c->limit; i++)
 		if (!reclaim(op, vm, g))
-			return TF_E_NOMEM;
+			break;
+	if (c->live + WALK_LEVELS > c->limit_max)
+		return TF_E_NOMEM;
 	if (!dir_grow(vm, g, c->made + WALK_LEVELS) || !dir_grow(vm, g, c->made + 1))
 		return TF_E_NOMEM;
 	return pool_fill(&g->pool, 3 * WALK_LEVELS);
@@ -141,14 +155,15 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 		s->touched = true;
 		return s;
 	}
-	if (c->live >= c->limit && !reclaim(op, vm, g))
+	if (c->live >= c->limit && !reclaim(op, vm, g) && c->live >= c->limit_max)
 		return NULL;
 	struct frame *fr = memmap_frame(&vm->map, f);
 	unsigned int pages = r.direct ? 2 : 3;
 	uint64_t word = fr ? frame_word(fr) : 0;
 	if (!r.direct && !(word & FRAME_BACKED))
 		return NULL;
-	if (!fr || pool_fill(&g->pool, pages) != TF_OK)
+	struct gframe *gf = fr ? group_frame_get(vm, g, f) : NULL;
+	if (!gf || pool_fill(&g->pool, pages) != TF_OK)
 		return NULL;
 	s = shadow_struct(vm, g);
 	if (!s)
@@ -166,8 +181,8 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 	s->role = r;
 	s->live = s->touched = true;
 	s->patience = SHADOW_PATIENCE;
-	s->same_gfn = fr->shadows;
-	fr->shadows = id;
+	s->same_gfn = gf->shadows;
+	__atomic_store_n(&gf->shadows, id, __ATOMIC_RELEASE);
 	c->live++;
 	c->pages += pages;
 	g->n.shadows_made++;
@@ -178,18 +193,16 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 
 static void unlink_from_frame(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
-	struct frame *fr = memmap_frame(&vm->map, s->gfn);
-	uint32_t *at = &fr->shadows;
-	while (*at != s->id)
-		at = &shadow_of(&g->shadows, *at)->same_gfn;
-	*at = s->same_gfn;
-	if (!s->tracked)
-		return;
-	for (uint32_t id = fr->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
-		if (shadow_of(&g->shadows, id)->tracked)
-			return;
-	entry_and(&fr->word, ~FRAME_TRACKED);
-	memmap_block(&vm->map, s->gfn)->held--;
+	struct gframe *gf = group_frame(vm, g, s->gfn);
+	if (gf->shadows == s->id) {
+		__atomic_store_n(&gf->shadows, s->same_gfn, __ATOMIC_RELEASE);
+	} else {
+		uint32_t *at = &shadow_of(&g->shadows, gf->shadows)->same_gfn;
+		while (*at != s->id)
+			at = &shadow_of(&g->shadows, *at)->same_gfn;
+		*at = s->same_gfn;
+	}
+	shadow_maybe_unmark(vm, g, s->gfn);
 }
 
 static void zap_entries(struct tf_vm *vm, struct group *g, struct shadow *s)
@@ -211,10 +224,10 @@ void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow 
 	/* A vCPU that runs on it as a root finds its root again before it enters; until the flush
 	 * it walks the (now empty) page. */
 	for (unsigned int i = 0; s->roots && i < vm->conf.vcpus; i++) {
-		struct tf_vcpu *v = vm->vcpu[i];
+		struct tf_vcpu *v = cpuset_has(&g->vcpus, i) ? vm->vcpu[i] : NULL;
 		if (v && v->root == s) {
 			v->root = NULL;
-			v->resync = true;
+			__atomic_store_n(&v->resync, true, __ATOMIC_RELEASE);
 			s->roots--;
 		}
 	}
@@ -224,6 +237,7 @@ void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow 
 	for (unsigned int i = 1; i < pages; i++) /* the hardware never walked these */
 		pool_put(&g->pool, s->page[i]);
 	s->live = false;
+	s->ticket = 0;
 	s->same_gfn = c->free;
 	c->free = s->id;
 	c->live--;
@@ -254,7 +268,7 @@ void shadow_zap_tree(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 
 void shadow_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
-	struct frame *fr = memmap_frame(&vm->map, f);
-	while (fr && fr->shadows)
-		shadow_zap(op, vm, g, shadow_of(&g->shadows, fr->shadows));
+	struct gframe *gf = group_frame(vm, g, f);
+	while (gf && gf->shadows)
+		shadow_zap(op, vm, g, shadow_of(&g->shadows, gf->shadows));
 }

@@ -65,8 +65,9 @@ __attribute__((hot)) void shadow_prefill(struct tf_vm *vm, struct group *g, stru
 		uint64_t word = fr ? frame_word(fr) : 0;
 		if (!(word & FRAME_BACKED))
 			continue;
-		spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte, f);
-		g->n.prefills++;
+		if (spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte,
+				  f))
+			g->n.prefills++;
 	}
 }
 
@@ -85,14 +86,14 @@ static void prefill_pieces(struct tf_vm *vm, struct group *g, struct shadow *s, 
 		uint64_t word = fr ? frame_word(fr) : 0;
 		if (bit_get(s->present, i) || !(word & FRAME_BACKED))
 			continue;
-		spte_set_leaf(vm, g, s, i, spte_leaf(piece_gpte(s), word, word_hpa(word), false), 0,
-			      f);
-		g->n.prefills++;
+		if (spte_set_leaf(vm, g, s, i,
+				  spte_leaf(piece_gpte(s), word, word_hpa(word), false), 0, f))
+			g->n.prefills++;
 	}
 }
 
 /* Link what is shadowed already, and map the large pages, of a table that is new. */
-static void prefill_tables(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+static void prefill_tables(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
 	for (unsigned int i = 0; i < SHADOW_ENTRIES; i++) {
 		uint64_t gpte = entry_read(&s->guest[i]);
@@ -105,16 +106,16 @@ static void prefill_tables(struct op *op, struct tf_vm *vm, struct group *g, str
 			f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
 			struct block *b = memmap_block(&vm->map, f);
 			if (b && block_is_large(b)) {
-				spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte,
-					      f);
-				g->n.prefills++;
+				if (spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true),
+						  gpte, f))
+					g->n.prefills++;
 				continue;
 			}
 		}
 		shadow_child_key(s, i, gpte, &f, &r);
 		struct shadow *child = shadow_find(vm, g, f, r);
 		if (child && child != s) {
-			shadow_freshen(op, vm, g, child);
+			shadow_freshen(vm, g, child);
 			spte_set_table(g, s, i, child, spte_link(gpte, child), gpte);
 		}
 	}
@@ -136,7 +137,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 			    child->role.pkey == r.pkey) {
 				if (was != gpte) {
 					if ((spte_link(gpte, child) ^ old) & ~SPTE_A)
-						shadow_freshen(op, vm, g, child);
+						shadow_freshen(vm, g, child);
 					entry_write(&s->spt[i], spte_link(gpte, child));
 					s->snap[i] = gpte;
 				}
@@ -148,7 +149,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 	struct shadow *child = shadow_find(vm, g, f, r);
 	if (child) {
 		child->pins++;
-		shadow_freshen(op, vm, g, child);
+		shadow_freshen(vm, g, child);
 		child->pins--;
 	} else {
 		child = shadow_get(op, vm, g, f, r);
@@ -156,7 +157,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 			return NULL;
 		if (!r.direct && r.level > 0) {
 			child->pins++;
-			prefill_tables(op, vm, g, child);
+			prefill_tables(vm, g, child);
 			child->pins--;
 		}
 	}
@@ -165,8 +166,8 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 }
 
 /* Install the leaf for the frame of the walk in s (level 0, or 1 for a large one). */
-static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at, gfn_t f,
-		 uint64_t gpte, uint64_t word)
+static enum tf_status leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at, gfn_t f,
+			   uint64_t gpte, uint64_t word)
 {
 	struct tf_vm *vm = v->vm;
 	unsigned int i = gva_index(at, s->role.level);
@@ -181,15 +182,17 @@ static void leaf(struct tf_vcpu *v, struct group *g, struct shadow *s, gva_t at,
 		v->flush = true;
 	}
 	bool fresh = s->count == 0;
-	spte_set_leaf(vm, g, s, i, e, gpte, f);
+	if (!spte_set_leaf(vm, g, s, i, e, gpte, f))
+		return TF_E_NOMEM;
 	if (large)
-		return;
+		return TF_OK;
 	unsigned int from = fresh ? 0 : i & ~(SHADOW_WINDOW - 1),
 		     to = fresh ? SHADOW_ENTRIES : from + SHADOW_WINDOW;
 	if (s->role.direct)
 		prefill_pieces(vm, g, s, from, to);
 	else
 		shadow_prefill(vm, g, s, from, to);
+	return TF_OK;
 }
 
 /* Was the frame of the table below this level's entry taken away since the walk? */
@@ -224,8 +227,8 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 		path_add(&path, s);
 	}
 	if (st == TF_OK)
-		leaf(v, g, s, at, f, s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry,
-		     word);
+		st = leaf(v, g, s, at, f,
+			  s->role.direct ? piece_gpte(s) : w->step[s->role.level].entry, word);
 	if (st == TF_OK && s->role.level == 0 && !s->role.direct)
 		psc_put(v, w, at, s);
 	path_drop(&path);
@@ -250,7 +253,7 @@ enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out
 		if (!s)
 			return frame_is_backed(memmap_frame(&vm->map, f)) ? TF_E_NOMEM : TF_E_NOENT;
 		s->pins++;
-		prefill_tables(op, vm, g, s);
+		prefill_tables(vm, g, s);
 		s->pins--;
 	}
 	*out = s;

@@ -66,12 +66,14 @@ __attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct t
 	if (!refused) {
 		gfn_t f = gpa_to_gfn(w->gpa);
 		struct block *b = memmap_block(&vm->map, f);
-		uint64_t word = b && b->half[0] ? frame_word(block_frame(b, f)) : 0;
+		struct frame *fr = b ? block_frame(b, f) : NULL;
+		uint64_t word = fr ? frame_word(fr) : 0;
 		if (!(gpte & SPTE_A) || (write && !(gpte & SPTE_D)) || !(word & FRAME_BACKED) ||
 		    (write && !word_is_writable(word)) || bit_get(s->present, i))
 			return PSC_NONE;
 		uint64_t e = spte_leaf(gpte, word, word_hpa(word), false) | SPTE_A;
-		spte_set_leaf(vm, g, s, i, e, gpte, f);
+		if (!spte_set_leaf(vm, g, s, i, e, gpte, f))
+			return PSC_NONE;
 		unsigned int from = i & ~(SHADOW_WINDOW - 1);
 		shadow_prefill(vm, g, s, from, from + SHADOW_WINDOW);
 	}

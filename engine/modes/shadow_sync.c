@@ -1,44 +1,42 @@
-/* Guest tables that change under their shadows: tracking, unsync, and the re-read at a flush.
+/* Guest tables that change under their shadows: trust and distrust, and the re-read at a flush.
  *
  * The rule is the TLB's (APM vol. 2, 5.5; SDM vol. 3, 4.10): a shadow may keep what a TLB could
  * have kept. So a guest table may be written freely (unsync) until the guest flushes; then every
  * present spte is compared with the guest entry that it came from. Re-reading costs time in
  * proportion to the entries; a fault for the first write costs an exit. As in the ski-rental
- * problem a table is write-protected (tracked) when re-reading it in vain has cost as much as the
- * exit would. Group's lock.
+ * problem a table is write-protected (tracked, track.c) when re-reading it in vain has cost as much
+ * as the exit would. Group's lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
-#define TRACK_BATCH 32u
-
-void shadow_unsync_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
-	struct block *b = memmap_block(&vm->map, f);
-	struct frame *fr = block_frame(b, f);
-	if (!(frame_word(fr) & FRAME_TRACKED))
-		return;
-	entry_and(&fr->word, ~FRAME_TRACKED);
-	b->held--;
-	g->n.unsyncs++;
-	for (uint32_t id = fr->shadows; id;) {
+	struct gframe *gf = group_frame(vm, g, f);
+	bool trusted = false;
+	for (uint32_t id = gf->shadows; id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		id = s->same_gfn;
+		s->ticket = 0;
 		if (!s->tracked)
 			continue;
+		trusted = true;
 		shadow_set_tracked(g, s, false);
 		s->quiet = 0;
 		if (s->patience < SHADOW_PATIENCE_MAX)
 			s->patience *= 2;
 	}
+	if (!trusted)
+		return;
+	g->n.unsyncs++;
 	/* A table that nothing leads to and that is written: its address space is gone. */
-	for (uint32_t id = fr->shadows; id;) {
+	for (uint32_t id = gf->shadows; id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		id = s->same_gfn;
 		if (!s->role.direct && !s->parents && !s->roots && !s->pins) {
 			shadow_zap_tree(op, vm, g, s);
-			id = fr->shadows; /* the tree may have held others of this frame */
+			id = gf->shadows; /* the tree may have held others of this frame */
 		}
 	}
 }
@@ -77,21 +75,19 @@ static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, un
 	if (s->role.level == 0) {
 		struct frame *fr = b ? block_frame(b, f) : NULL;
 		uint64_t word = fr ? frame_word(fr) : 0;
-		if (word & FRAME_BACKED) {
-			spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false),
-				      gpte, f);
+		if ((word & FRAME_BACKED) &&
+		    spte_set_leaf(vm, g, s, i, spte_leaf(gpte, word, word_hpa(word), false), gpte,
+				  f))
 			return;
-		}
 	} else if (b && block_is_large(b)) {
 		f = gfn(f.v & ~(uint64_t)(BLOCK_FRAMES - 1));
-		spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte, f);
-		return;
+		if (spte_set_leaf(vm, g, s, i, spte_leaf(gpte, 0, b->large, true), gpte, f))
+			return;
 	}
 	spte_drop(vm, g, s, i);
 }
 
-/* Compare every present spte with its guest entry. True: something changed. */
-static bool reread(struct tf_vm *vm, struct group *g, struct shadow *s)
+bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
 	bool changed = false;
 	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
@@ -109,46 +105,14 @@ static bool reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 	return changed;
 }
 
-/* Write-protect the frames of a few shadows everywhere, flush, and trust what is read after. */
-static void track(struct op *op, struct tf_vm *vm, struct group *g, struct shadow **list,
-		  unsigned int n)
-{
-	for (unsigned int k = 0; k < n; k++) {
-		gfn_t f = list[k]->gfn;
-		struct block *b = memmap_block(&vm->map, f);
-		struct frame *fr = block_frame(b, f);
-		if (frame_word(fr) & FRAME_TRACKED)
-			continue;
-		/* A nested leaf may be large: it is split before anything is marked. */
-		if (mode_nested.protect(op, vm, g, f) != TF_OK) {
-			list[k] = NULL;
-			continue;
-		}
-		entry_or(&fr->word, FRAME_TRACKED);
-		b->held++;
-		rmap_protect_frame(op, vm, g, f);
-	}
-	op_flush(op);
-	for (unsigned int k = 0; k < n; k++) {
-		struct shadow *s = list[k];
-		if (!s)
-			continue;
-		(void)reread(vm, g, s);
-		shadow_set_tracked(g, s, true);
-		g->n.tracks++;
-	}
-}
-
 /* One re-read of a tree under way. */
 struct pass {
 	struct tf_vm *vm;
 	struct group *g;
 	unsigned int lowest; /* level at which to stop */
 	bool global;
-	uint32_t since; /* globals that were not read since then are read, too */
-	bool may_track;
-	unsigned int n; /* quiet tables to track */
-	struct shadow *list[TRACK_BATCH];
+	uint32_t since;		/* globals that were not read since then are read, too */
+	struct tracking *quiet; /* where tables go that should be tracked; NULL: nowhere */
 };
 
 static void visit(struct pass *p, struct shadow *s);
@@ -176,51 +140,44 @@ static void visit(struct pass *p, struct shadow *s)
 	s->epoch = p->g->shadows.epoch;
 	s->touched = true;
 	if (!s->tracked && needs_reading(p, s)) {
-		if (reread(p->vm, p->g, s)) {
+		if (shadow_reread(p->vm, p->g, s)) {
 			s->quiet = 0;
 		} else {
 			s->quiet += 8u + s->count;
-			if (p->may_track && s->quiet >= s->patience && p->n < TRACK_BATCH)
-				p->list[p->n++] = s;
+			if (p->quiet && s->quiet >= s->patience)
+				shadow_wants_tracking(p->g, p->quiet, s);
 		}
 	}
 	if (s->role.level > p->lowest)
 		visit_kids(p, s);
 }
 
-static void pass_run(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s,
-		     unsigned int lowest, bool global, uint32_t since, bool may_track)
+static void pass_run(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int lowest,
+		     bool global, uint32_t since, struct tracking *quiet)
 {
-	struct pass p;
-	p.vm = vm;
-	p.g = g;
-	p.lowest = lowest;
-	p.global = global;
-	p.since = since;
-	p.may_track = may_track;
-	p.n = 0;
+	struct pass p = {.vm = vm, .g = g, .lowest = lowest, .global = global, .since = since};
+	p.quiet = quiet;
 	g->shadows.epoch++;
 	visit(&p, s);
-	if (p.n)
-		track(op, vm, g, p.list, p.n);
 }
 
-void shadow_resync_root(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root,
-			bool global, uint32_t since)
+void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
+			uint32_t since, struct tracking *quiet)
 {
-	pass_run(op, vm, g, root, 0, global, since, true);
+	pass_run(vm, g, root, 0, global, since, quiet);
 }
 
-void shadow_freshen(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *s)
+void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
-	pass_run(op, vm, g, s, 0, true, 0, false);
+	pass_run(vm, g, s, 0, true, 0, NULL);
 }
 
 /* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so
  * all tables above the leaves are re-read, and of the leaves the one entry. */
-void shadow_invlpg(struct op *op, struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at)
+void shadow_invlpg(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at,
+		   struct tracking *quiet)
 {
-	pass_run(op, vm, g, root, 1, true, 0, true);
+	pass_run(vm, g, root, 1, true, 0, quiet);
 	shadow_drop_stale(vm, g, root, at);
 }
 

@@ -78,11 +78,11 @@ void shadow_set_tracked(struct group *g, struct shadow *s, bool tracked)
 		tell_parents(g, s);
 }
 
-/* The chain that a leaf at this level belongs to. */
-static uint32_t *leaf_chain(struct tf_vm *vm, unsigned int level, gfn_t f)
+/* The group's chain that a leaf at this level belongs to; there must be one. */
+static uint32_t *leaf_chain(struct tf_vm *vm, const struct group *g, unsigned int level, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
-	return level ? &b->rmap : &block_frame(b, f)->rmap;
+	return level ? block_rmap(&vm->map, b, g->id) : &block_gframe(b, g->id, f)->rmap;
 }
 
 /* The frame that a present leaf maps. Direct shadows know; others have the guest's entry. */
@@ -111,7 +111,7 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child)
 	return e;
 }
 
-__attribute__((hot)) void spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s,
+__attribute__((hot)) bool spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s,
 					unsigned int i, uint64_t spte, uint64_t snap, gfn_t f)
 {
 	if (bit_get(s->present, i)) {
@@ -123,19 +123,22 @@ __attribute__((hot)) void spte_set_leaf(struct tf_vm *vm, struct group *g, struc
 			old = entry_swap(&s->spt[i], spte);
 			if (old & ~spte & SPTE_A)
 				entry_or(&s->spt[i], SPTE_A);
-			return;
+			return true;
 		}
 		spte_drop(vm, g, s, i);
 	}
+	if (s->role.level == 0 && !group_frame_get(vm, g, f))
+		return false;
 	if (s->snap)
 		s->snap[i] = snap;
 	if (!s->role.direct && !(snap & SPTE_G))
 		s->local = true;
-	chain_add(&g->shadows, leaf_chain(vm, s->role.level, f), &s->links[i], spte_id(s, i));
+	chain_add(&g->shadows, leaf_chain(vm, g, s->role.level, f), &s->links[i], spte_id(s, i));
 	bit_set(s->present, i);
 	s->count++;
 	entry_write(&s->spt[i], spte);
 	g->n.shadow_fills++;
+	return true;
 }
 
 void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
@@ -197,11 +200,9 @@ void spte_drop(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int
 		return;
 	}
 	gfn_t f = leaf_gfn(s, i);
-	struct block *b = memmap_block(&vm->map, f);
 	if (old & SPTE_A)
 		frame_save_accessed(vm, f, s->role.level);
-	chain_remove(&g->shadows, s->role.level ? &b->rmap : &block_frame(b, f)->rmap,
-		     &s->links[i]);
+	chain_remove(&g->shadows, leaf_chain(vm, g, s->role.level, f), &s->links[i]);
 }
 
 static void chain_zap(struct op *op, struct tf_vm *vm, struct group *g, const uint32_t *head)
@@ -215,17 +216,20 @@ static void chain_zap(struct op *op, struct tf_vm *vm, struct group *g, const ui
 void rmap_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
+	struct gframe *gf = b ? block_gframe(b, g->id, f) : NULL;
 	if (!b)
 		return;
-	chain_zap(op, vm, g, &b->rmap);
-	chain_zap(op, vm, g, &block_frame(b, f)->rmap);
+	chain_zap(op, vm, g, block_rmap(&vm->map, b, g->id));
+	if (gf)
+		chain_zap(op, vm, g, &gf->rmap);
 }
 
 void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
-	chain_zap(op, vm, g, &b->rmap);
-	for (uint32_t id = block_frame(b, f)->rmap; id; id = link_of(&g->shadows, id)->next) {
+	struct gframe *gf = block_gframe(b, g->id, f);
+	chain_zap(op, vm, g, block_rmap(&vm->map, b, g->id));
+	for (uint32_t id = gf ? gf->rmap : 0; id; id = link_of(&g->shadows, id)->next) {
 		struct shadow *s = spte_shadow(&g->shadows, id);
 		if (entry_and(&s->spt[spte_index(id)], ~SPTE_W) & SPTE_W)
 			op_owe_flush(op);
@@ -257,11 +261,12 @@ static bool chain_age(struct group *g, uint32_t head)
 void rmap_age_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
-	if (chain_age(g, b->rmap)) {
+	struct gframe *gf = block_gframe(b, g->id, f);
+	if (chain_age(g, *block_rmap(&vm->map, b, g->id))) {
 		frame_save_accessed(vm, f, 1);
 		op_owe_flush(op);
 	}
-	if (chain_age(g, block_frame(b, f)->rmap)) {
+	if (gf && chain_age(g, gf->rmap)) {
 		frame_save_accessed(vm, f, 0);
 		op_owe_flush(op);
 	}

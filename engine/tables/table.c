@@ -27,9 +27,15 @@ enum tf_status table_init(struct op *op, struct table *t, const struct fmt *f, s
 	return TF_OK;
 }
 
+/* The lock's holder changes it, anybody reads it. */
+static void count_pages(struct table *t, int by)
+{
+	__atomic_store_n(&t->pages, t->pages + (uint64_t)by, __ATOMIC_RELAXED);
+}
+
 static void retire(struct op *op, struct table *t, uint64_t page)
 {
-	t->pages--;
+	count_pages(t, -1);
 	pool_retire(t->pool, op, hpa(page));
 }
 
@@ -84,7 +90,7 @@ static void split_leaf(struct op *op, struct table *t, uint64_t *entry, unsigned
 		for (unsigned int i = 0; i < FMT_ENTRIES; i++)
 			p[i] = fmt_split_leaf(f, level, e, i);
 	} while (!entry_cas(entry, &e, fmt_make_table(f, page)));
-	t->pages++;
+	count_pages(t, 1);
 	/* Some CPUs stop when they find one address in the TLB in two sizes. */
 	op_owe_flush(op);
 }
@@ -167,69 +173,120 @@ static void replace_leaf(struct op *op, struct table *t, uint64_t *entry, unsign
 		op_owe_flush(op);
 }
 
-/* Put a leaf at its level's entry, whatever is there. */
-static void put_leaf(struct op *op, struct table *t, uint64_t *entry, unsigned int level,
-		     uint64_t at, uint64_t leaf, struct table_sink *old)
+/* Put a leaf at its level's entry, whatever is there. False: somebody changed it meanwhile. */
+static bool put_leaf(struct op *op, struct table *t, uint64_t *entry, unsigned int level,
+		     uint64_t at, uint64_t leaf, struct table_sink *old, bool *was_empty)
 {
 	const struct fmt *f = t->fmt;
 	uint64_t e = entry_read(entry);
 	switch (fmt_kind(f, level, e)) {
 	case FMT_EMPTY:
-		entry_write(entry, leaf);
-		break;
+		*was_empty = true;
+		return entry_cas(entry, &e, leaf);
 	case FMT_LEAF:
 		replace_leaf(op, t, entry, level, at, leaf, old);
 		break;
 	case FMT_TABLE:
+		TF_ASSERT(t->h, !t->grows);
 		entry_write(entry, leaf);
 		reap(op, t, fmt_table(f, e), level - 1, at, old);
 		break;
 	}
+	return true;
 }
 
-/* The tables between an EMPTY entry and the leaf's level, linked when they are complete. */
-static void link_chain(struct table *t, uint64_t *entry, unsigned int above, uint64_t at,
+/* The tables between an EMPTY entry and the leaf's level, linked when they are complete. False:
+ * the entry is EMPTY no more. */
+static bool link_chain(struct table *t, uint64_t *entry, unsigned int above, uint64_t at,
 		       unsigned int level, uint64_t leaf)
 {
-	uint64_t e = leaf;
+	uint64_t e = leaf, empty = entry_read(entry);
+	hpa_t pages[FMT_LEVELS_MAX];
+	unsigned int n = 0;
 	for (unsigned int l = level; l < above; l++) {
-		uint64_t page = pool_get(t->pool).v;
-		table_page(t, page)[fmt_index(t->fmt, at, l)] = e;
-		e = fmt_make_table(t->fmt, page);
-		t->pages++;
+		pages[n] = pool_get(t->pool);
+		table_page(t, pages[n].v)[fmt_index(t->fmt, at, l)] = e;
+		e = fmt_make_table(t->fmt, pages[n++].v);
 	}
-	entry_write(entry, e);
+	if (fmt_kind(t->fmt, above, empty) == FMT_EMPTY && entry_cas(entry, &empty, e)) {
+		count_pages(t, (int)n);
+		return true;
+	}
+	while (n)
+		pool_put(t->pool, pages[--n]);
+	return false;
 }
 
 enum tf_status table_map(struct op *op, struct table *t, uint64_t at, unsigned int level, hfn_t to,
-			 unsigned int perm, struct table_sink *old)
+			 unsigned int perm, struct table_sink *old, bool *was_empty)
 {
 	const struct fmt *f = t->fmt;
 	const uint64_t target = hfn_to_hpa(to).v;
+	bool fresh = false;
 	TF_ASSERT(t->h, (perm & PERM_R) && fmt_can_leaf(f, level) && at < fmt_end(f));
 	TF_ASSERT(t->h, ((at | target) & (fmt_size(f, level) - 1)) == 0);
 	const uint64_t leaf = fmt_make_leaf(f, level, target, perm);
 	unsigned int l = f->levels - 1u;
 	uint64_t *entry = table_page(t, t->root.v) + fmt_index(f, at, l);
-	while (l > level) {
+	for (;;) {
 		uint64_t e = entry_read(entry);
+		if (l == level) {
+			fresh = false;
+			if (put_leaf(op, t, entry, level, at, leaf, old, &fresh))
+				break;
+			continue;
+		}
 		enum fmt_kind kind = fmt_kind(f, l, e);
 		if (kind != FMT_TABLE) {
 			enum tf_status s = pool_fill(t->pool, l - level);
 			if (s != TF_OK)
 				return s;
-			if (kind == FMT_EMPTY) {
-				link_chain(t, entry, l, at, level, leaf);
-				return TF_OK;
+			if (kind == FMT_LEAF)
+				split_leaf(op, t, entry, l);
+			else if (link_chain(t, entry, l, at, level, leaf)) {
+				fresh = true;
+				break;
 			}
-			split_leaf(op, t, entry, l);
-			e = entry_read(entry);
+			continue;
 		}
 		l--;
 		entry = table_page(t, fmt_table(f, e)) + fmt_index(f, at, l);
 	}
-	put_leaf(op, t, entry, level, at, leaf, old);
+	if (was_empty)
+		*was_empty = fresh;
 	return TF_OK;
+}
+
+enum tf_status table_map_cas(struct table *t, uint64_t at, unsigned int level, hfn_t to,
+			     unsigned int perm, bool *was_empty)
+{
+	const struct fmt *f = t->fmt;
+	const uint64_t leaf = fmt_make_leaf(f, level, hfn_to_hpa(to).v, perm);
+	unsigned int l = f->levels - 1u;
+	uint64_t *entry = table_page(t, t->root.v) + fmt_index(f, at, l);
+	TF_ASSERT(t->h, t->grows);
+	for (;;) {
+		uint64_t e = entry_read(entry);
+		enum fmt_kind kind = fmt_kind(f, l, e);
+		if (l > level) {
+			if (kind != FMT_TABLE)
+				return TF_E_NOENT;
+			l--;
+			entry = table_page(t, fmt_table(f, e)) + fmt_index(f, at, l);
+			continue;
+		}
+		*was_empty = kind == FMT_EMPTY;
+		if (kind == FMT_EMPTY) {
+			if (entry_cas(entry, &e, leaf))
+				return TF_OK;
+			continue;
+		}
+		if (kind != FMT_LEAF || fmt_leaf(f, level, e) != fmt_leaf(f, level, leaf) ||
+		    (fmt_perm(f, e) & ~fmt_perm(f, leaf) & (PERM_W | PERM_X | PERM_U)))
+			return TF_E_NOENT;
+		if (entry_cas(entry, &e, leaf | (e & (f->a | f->d))))
+			return TF_OK;
+	}
 }
 
 /* ---- unmapping and protecting ---- */
@@ -249,7 +306,7 @@ static void prune(struct op *op, struct table *t, struct cursor *c)
 {
 	uint64_t page = fmt_table(t->fmt, c->value);
 	unsigned int i = (unsigned int)(c->slot[c->level - 1] - table_page(t, page));
-	if (!is_table_empty(t, page, i))
+	if (t->grows || !is_table_empty(t, page, i))
 		return;
 	entry_write(c->slot[c->level], 0);
 	cursor_reload(c);
@@ -399,7 +456,7 @@ const char *table_check(const struct table *t)
 			/* A table entry that walks have set A in is the same entry. */
 			if ((c.value & ~f->a & ~f->addr) != (f->table_bits & ~f->a))
 				why = "a table entry that is not permissive";
-			else if (is_table_empty(t, fmt_table(f, c.value), 0))
+			else if (!t->grows && is_table_empty(t, fmt_table(f, c.value), 0))
 				why = "an empty table that was not retired";
 			if (++pages > t->pages)
 				why = "more tables than were counted";

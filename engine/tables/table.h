@@ -24,7 +24,8 @@ struct table {
 	struct tf_host *h;
 	struct pool *pool;
 	hpa_t root;
-	uint64_t pages; /* of the tables, the root's too */
+	uint64_t pages; /* of the tables, the root's too; atomic */
+	bool grows;	/* table pages stay once they are linked: table_map_cas() may be used */
 };
 
 /* What is told of each leaf that a call removed: its first address, level and last value, with the
@@ -46,12 +47,21 @@ uint64_t *table_lookup(const struct table *t, uint64_t at, unsigned int *level);
 /* Map one page of a level's size at `at` to `to`, both aligned to it, with PERM_* `perm` (PERM_R
  * among them). Replaces what is there: a larger leaf is split around it; smaller ones go, their
  * tables are retired. The leaves replaced are told to `old` (may be NULL), but for one that maps
- * the same frame at the same level: its rights become `perm`, its A and D stay. */
+ * the same frame at the same level: its rights become `perm`, its A and D stay. was_empty (may be
+ * NULL): nothing was mapped at the address. */
 enum tf_status table_map(struct op *op, struct table *t, uint64_t at, unsigned int level, hfn_t to,
-			 unsigned int perm, struct table_sink *old) TF_MUST_CHECK;
+			 unsigned int perm, struct table_sink *old, bool *was_empty) TF_MUST_CHECK;
+
+/* The same without the lock, beside others that call this and one that has the lock, if the table
+ * `grows`: installs where the entry is EMPTY, or adds rights to a leaf that maps the same frame.
+ * TF_E_NOENT: it takes more (a table page is missing, or something else is mapped): nothing
+ * changed, do it with the lock. */
+enum tf_status table_map_cas(struct table *t, uint64_t at, unsigned int level, hfn_t to,
+			     unsigned int perm, bool *was_empty) TF_MUST_CHECK;
 
 /* Remove all leaves of the range; large leaves are split at its edges; tables that become empty are
- * retired. Skips what is empty without looking at each page. `old` may be NULL. */
+ * retired, unless the table grows. Skips what is empty without looking at each page. `old` may be
+ * NULL. */
 enum tf_status table_unmap(struct op *op, struct table *t, uint64_t from, uint64_t to,
 			   struct table_sink *old) TF_MUST_CHECK;
 

@@ -275,7 +275,8 @@ static inline int teardown(void **state)
 
 static inline void map(uint64_t at, unsigned int level, uint64_t to, unsigned int perm)
 {
-	assert_int_equal(table_map(&op, &t, at, level, hfn(to >> 12), perm, &told.sink), TF_OK);
+	assert_int_equal(table_map(&op, &t, at, level, hfn(to >> 12), perm, &told.sink, NULL),
+			 TF_OK);
 	assert_null(table_check(&t));
 }
 

@@ -266,11 +266,11 @@ static void test_asserts(void **state)
 	host.panic_jumps = true;
 	enum tf_status s;
 	if (!setjmp(host.panic_jump)) {
-		s = table_map(&op, &t, K4, 1, hfn(0), PERM_R, NULL);
+		s = table_map(&op, &t, K4, 1, hfn(0), PERM_R, NULL, NULL);
 		fail_msg("an unaligned large leaf was taken: %d", s);
 	}
 	if (!setjmp(host.panic_jump)) {
-		s = table_map(&op, &t, 0, 0, hfn(1), PERM_W, NULL);
+		s = table_map(&op, &t, 0, 0, hfn(1), PERM_W, NULL, NULL);
 		fail_msg("a leaf without R was taken: %d", s);
 	}
 	if (!setjmp(host.panic_jump)) {

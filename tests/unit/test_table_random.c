@@ -64,7 +64,8 @@ static enum tf_status do_step(const struct step *s)
 {
 	switch (s->call) {
 	case MAP:
-		return table_map(&op, &t, s->from, s->level, hfn(s->to >> 12), s->perm, &told.sink);
+		return table_map(&op, &t, s->from, s->level, hfn(s->to >> 12), s->perm, &told.sink,
+				 NULL);
 	case UNMAP:
 		return table_unmap(&op, &t, s->from, s->to, &told.sink);
 	case PROTECT:

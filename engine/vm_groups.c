@@ -1,0 +1,283 @@
+/* The life of groups: opened, joined, left, taken apart; and which grouping there is.
+ *
+ * A change of the grouping opens the groups that are missing, says which are wanted, and tells each
+ * vCPU where it belongs. The vCPUs move one by one, each at its next load. The last to leave a
+ * group that is not wanted leaves it to be taken apart: some of it at each later load, under its
+ * lock, and until nothing is left it is visited like any other.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "vm.h"
+
+#include "format/fmt_ept.h"
+#include "format/fmt_npt.h"
+#include "modes/shadow.h"
+
+#include "base/mem.h"
+
+#define REAP_SHADOWS 64u
+#define LIMIT_MIN    16u /* shadows of a group, and one for each root */
+
+_Static_assert(sizeof(struct group) <= TF_PAGE_SIZE, "a group lives in one page");
+_Static_assert(TF_MAX_VCPUS * sizeof(struct group *) <= TF_PAGE_SIZE, "pointers to all in one");
+
+unsigned int groups_of(const struct tf_config *c, enum tf_grouping grouping)
+{
+	switch (grouping) {
+	case TF_GROUPS_ONE:
+		return 1;
+	case TF_GROUPS_NODE:
+		return c->nodes;
+	case TF_GROUPS_VCPU:
+		break;
+	}
+	return c->vcpus;
+}
+
+unsigned int group_of_vcpu(const struct tf_vcpu *v, enum tf_grouping grouping)
+{
+	switch (grouping) {
+	case TF_GROUPS_ONE:
+		return 0;
+	case TF_GROUPS_NODE:
+		return v->node;
+	case TF_GROUPS_VCPU:
+		break;
+	}
+	return v->index;
+}
+
+/* Each group's share of the bound on shadow tables. */
+static uint32_t limit_share(const struct tf_vm *vm, unsigned int groups)
+{
+	uint32_t share = vm->shadow_limit / groups, least = LIMIT_MIN + vm->conf.vcpus;
+	return share < least ? least : share;
+}
+
+/* Is it open and of no use any more? */
+static bool is_spent(const struct group *g)
+{
+	return g->open && !g->wanted && g->users == 0;
+}
+
+static void count_leaving(struct tf_vm *vm, const struct group *g, bool was_spent)
+{
+	if (is_spent(g) && !was_spent)
+		__atomic_fetch_add(&vm->leaving, 1, __ATOMIC_RELEASE);
+	else if (was_spent && !is_spent(g))
+		__atomic_fetch_sub(&vm->leaving, 1, __ATOMIC_RELEASE);
+}
+
+/* The struct, which stays for good. */
+static struct group *group_new(struct tf_vm *vm, unsigned int id, unsigned int node)
+{
+	struct group *g = group_at(vm, id);
+	hpa_t a;
+	if (g)
+		return g;
+	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+		return NULL;
+	g = tf_host_ptr(vm->h, a);
+	memset(g, 0, sizeof(*g));
+	lock_init(&g->lock, RANK_GROUP);
+	g->id = id;
+	g->self = a;
+	__atomic_store_n(&vm->group[id], g, __ATOMIC_RELEASE);
+	return g;
+}
+
+static enum tf_status group_make_tables(struct op *op, struct tf_vm *vm, struct group *g,
+					unsigned int node)
+{
+	const struct fmt *f = vm->conf.nested == TF_EPT ? &fmt_ept : &fmt_npt;
+	pool_init(&g->pool, vm->h, node);
+	enum tf_status s = table_init(op, &g->nested, f, vm->h, &g->pool);
+	if (s != TF_OK)
+		return s;
+	g->nested.grows = vm->conf.install == TF_INSTALL_CAS;
+	s = shadow_cache_init(g, vm->h, vm->shadow_limit);
+	if (s == TF_OK)
+		return s;
+	table_destroy(op, &g->nested);
+	op_flush(op);
+	pool_drain(&g->pool);
+	return s;
+}
+
+enum tf_status group_open(struct op *op, struct tf_vm *vm, unsigned int id, unsigned int node)
+{
+	struct group *g = group_new(vm, id, node);
+	enum tf_status s = TF_OK;
+	if (!g)
+		return TF_E_NOMEM;
+	group_lock(op, g);
+	bool was = is_spent(g);
+	if (!g->open)
+		s = group_make_tables(op, vm, g, node);
+	if (s == TF_OK) {
+		g->open = true;
+		g->pool.node = node;
+		count_leaving(vm, g, was);
+	}
+	group_unlock(op, g);
+	return s;
+}
+
+static void group_want(struct op *op, struct tf_vm *vm, unsigned int id, bool wanted,
+		       uint32_t limit)
+{
+	struct group *g = group_at(vm, id);
+	if (!g)
+		return;
+	group_lock(op, g);
+	bool was = is_spent(g);
+	g->wanted = wanted;
+	if (wanted && g->open) {
+		g->shadows.limit = limit;
+		g->gone_below = 0;
+		g->nested.grows = vm->conf.install == TF_INSTALL_CAS;
+	}
+	count_leaving(vm, g, was);
+	group_unlock(op, g);
+}
+
+void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping)
+{
+	unsigned int n = groups_of(&vm->conf, grouping);
+	for (unsigned int id = 0; id < vm->groups_max; id++)
+		group_want(op, vm, id, id < n, limit_share(vm, n));
+}
+
+/* ---- moving ---- */
+
+static void leave(struct op *op, struct tf_vcpu *v)
+{
+	struct group *g = v->group;
+	group_lock(op, g);
+	bool was = is_spent(g);
+	if (v->running)
+		v->running->leave(v);
+	v->running = NULL;
+	g->users--;
+	g->vcpus.w[v->index / 64] &= ~(UINT64_C(1) << (v->index % 64));
+	count_leaving(v->vm, g, was);
+	group_unlock(op, g);
+	v->group = NULL;
+	v->flush = true;
+}
+
+void group_join(struct op *op, struct tf_vcpu *v)
+{
+	struct tf_vm *vm = v->vm;
+	if (v->group) {
+		leave(op, v);
+		v->n.regroups++;
+	}
+	for (;;) {
+		/* A group that closed before we came is not wanted any more: look again. */
+		struct group *g = group_at(vm, __atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE));
+		group_lock(op, g);
+		bool open = g->open, was = is_spent(g);
+		if (open) {
+			g->users++;
+			cpuset_add(&g->vcpus, v->index);
+			v->group = g;
+			count_leaving(vm, g, was);
+		}
+		group_unlock(op, g);
+		if (open)
+			return;
+	}
+}
+
+/* ---- taking apart ---- */
+
+static void reap_some(struct op *op, struct tf_vm *vm, struct group *g)
+{
+	if (!shadow_cache_empty(op, vm, g, REAP_SHADOWS) || !nested_reap(op, vm, g))
+		return;
+	shadow_cache_destroy(vm, g);
+	table_destroy(op, &g->nested);
+	op_flush(op);
+	pool_drain(&g->pool);
+	g->open = false;
+	g->gone_below = 0;
+	__atomic_fetch_sub(&vm->leaving, 1, __ATOMIC_RELEASE);
+}
+
+void groups_reap(struct op *op, struct tf_vm *vm)
+{
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		struct group *g = group_at(vm, id);
+		if (!g)
+			continue;
+		group_lock(op, g);
+		bool spent = is_spent(g);
+		if (spent)
+			reap_some(op, vm, g);
+		group_unlock(op, g);
+		if (spent)
+			return;
+	}
+}
+
+void groups_destroy(struct op *op, struct tf_vm *vm)
+{
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		struct group *g = group_at(vm, id);
+		if (!g)
+			continue;
+		group_lock(op, g);
+		if (g->open) {
+			(void)shadow_cache_empty(op, vm, g, ~0u);
+			op_flush(op);
+			shadow_cache_destroy(vm, g);
+			table_destroy(op, &g->nested);
+			op_flush(op);
+			pool_drain(&g->pool);
+		}
+		group_unlock(op, g);
+		op_flush(op);
+		vm->h->page_free(vm->h, TF_ORDER_4K, g->self);
+	}
+}
+
+/* ---- the facade ---- */
+
+enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping)
+{
+	struct op op;
+	enum tf_status s = TF_OK;
+	if (!vm->conf.regroup || grouping > TF_GROUPS_VCPU)
+		return TF_E_INVAL;
+	vm_op_begin(&op, vm);
+	lock_take(&op, &vm->map.lock);
+	for (unsigned int i = 0; i < vm->conf.vcpus && s == TF_OK; i++) {
+		struct tf_vcpu *v = vm->vcpu[i];
+		if (v)
+			s = group_open(&op, vm, group_of_vcpu(v, grouping), v->node);
+	}
+	/* A group that was opened and is not wanted after all is spent from the start. */
+	groups_want(&op, vm, s == TF_OK ? grouping : vm->grouping);
+	if (s == TF_OK)
+		__atomic_store_n(&vm->grouping, grouping, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < vm->conf.vcpus && s == TF_OK; i++) {
+		struct tf_vcpu *v = vm->vcpu[i];
+		if (!v)
+			continue;
+		__atomic_store_n(&v->wanted, group_of_vcpu(v, grouping), __ATOMIC_RELEASE);
+		vm->h->kick(vm->h, i);
+	}
+	lock_drop(&op, &vm->map.lock);
+	vm_op_end(&op, vm);
+	return s;
+}
+
+enum tf_grouping tf_grouping(const struct tf_vm *vm)
+{
+	return __atomic_load_n(&vm->grouping, __ATOMIC_RELAXED);
+}
+
+unsigned int tf_groups_max(const struct tf_vm *vm)
+{
+	return vm->groups_max;
+}
