@@ -154,13 +154,107 @@ static int start_error(int failed)
 	return n == (ssize_t)sizeof(error) ? error : 0;
 }
 
+/* What the hypervisor is told: its command line. */
+static char *hypervisor_words(const struct options *o)
+{
+	const struct nodes *n = &o->nodes;
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		abort();
+	fprintf(f, "mode=%s mem=%lluM", o->mode, (unsigned long long)(o->mem / MIB));
+	for (unsigned int i = 0; n->count > 1 && i < n->count; i++) {
+		fputs(" node=", f);
+		nodes_put_cpus(f, n->node[i].cpus);
+		fprintf(f, ":%lluM", (unsigned long long)(n->node[i].mem / MIB));
+	}
+	for (unsigned int i = 0; n->distances && i < n->count; i++) {
+		for (unsigned int k = 0; k < n->count; k++)
+			fprintf(f, k ? ",%u" : " distance=%u:%u", k ? n->distance[i][k] : i,
+				n->distance[i][k]);
+	}
+	if (strcmp(o->groups, "node") != 0)
+		fprintf(f, " groups=%s", o->groups);
+	if (strcmp(o->install, "lock") != 0)
+		fprintf(f, " install=%s", o->install);
+	if (o->regroup_ms)
+		fprintf(f, " regroup=%u", o->regroup_ms);
+	if (o->verbose)
+		fputs(" verbose=1", f);
+	fclose(f);
+	return text;
+}
+
+/* QEMU's arguments. */
+struct args {
+	char **v;
+	size_t n;
+};
+
+/* The text is kept, not copied. */
+static void arg_add(struct args *a, const char *text)
+{
+	a->v = realloc(a->v, (a->n + 2) * sizeof(*a->v));
+	if (!a->v)
+		abort();
+	a->v[a->n++] = (char *)text;
+	a->v[a->n] = NULL;
+}
+
+static void option_add(struct args *a, const char *option, const char *value)
+{
+	arg_add(a, option);
+	arg_add(a, value);
+}
+
+/* MiB of a node of the machine that has FILES bytes to load on its first one. Even, so that no
+ * large page lies on a border. */
+static unsigned long long node_mib(const struct options *o, unsigned int i, uint64_t files)
+{
+	uint64_t mem = o->nodes.node[i].mem;
+
+	/* The files lie in memory twice until the guest has its copy. */
+	return ((mem + options_overhead(i, mem) + (i ? 0 : files)) / MIB + 2) / 2 * 2;
+}
+
+/* The machine has the guest's nodes, so that there is a real one behind each. */
+static void add_nodes(struct args *a, const struct options *o, uint64_t files)
+{
+	const struct nodes *n = &o->nodes;
+
+	for (unsigned int i = 0; i < n->count; i++) {
+		char *text = NULL;
+		size_t size;
+		FILE *f = open_memstream(&text, &size);
+
+		if (!f)
+			abort();
+		fprintf(f, "node,nodeid=%u,memdev=node%u", i, i);
+		for (unsigned int cpu = 0; cpu < MAX_CPUS; cpu++) {
+			if (n->node[i].cpus >> cpu & 1)
+				fprintf(f, ",cpus=%u", cpu);
+		}
+		fclose(f);
+		option_add(a, "-object",
+			   text_of("memory-backend-ram,id=node%u,size=%lluM", i,
+				   node_mib(o, i, files)));
+		option_add(a, "-numa", text);
+	}
+	for (unsigned int i = 0; n->distances && i < n->count; i++) {
+		for (unsigned int k = 0; k < n->count; k++)
+			option_add(a, "-numa",
+				   text_of("dist,src=%u,dst=%u,val=%u", i, k, n->distance[i][k]));
+	}
+}
+
 int machine_start(struct machine *m, const char *qemu, const char *hv, const struct options *o,
 		  const struct kernel *k, const struct image *initrd)
 {
-	/* The files lie in memory twice until the guest has its copy. */
 	uint64_t files = k->file.size + (initrd ? initrd->size : 0);
-	unsigned long long total = (o->mem + options_overhead(o->mem) + files) / MIB + 1;
-	unsigned long long mib = o->mem / MIB;
+	unsigned long long total = 0;
+	struct args a = {NULL, 0};
 	int pipes[PIPES][2], error;
 	pid_t self = getpid();
 
@@ -171,46 +265,35 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 		}
 	}
 
-	char *argv[] = {
-		(char *)qemu,
-		"-name",
-		"twofold",
-		"-M",
-		"pc",
-		"-accel",
-		"tcg,thread=multi",
-		"-cpu",
-		"EPYC,+svm,+npt",
-		"-smp",
-		text_of("%u", o->cpus),
-		"-m",
-		text_of("%lluM", total),
-		"-nodefaults",
-		"-no-user-config",
-		"-display",
-		"none",
-		"-no-reboot",
-		"-chardev",
-		"stdio,id=console,signal=off",
-		"-serial",
-		"chardev:console",
-		"-chardev",
-		text_of("file,id=counters,path=/proc/self/fd/%d", pipes[COUNTERS][TO_WRITE]),
-		"-serial",
-		"chardev:counters",
-		"-kernel",
-		(char *)hv,
-		"-append",
-		text_of("mode=%s mem=%lluM%s", o->mode, mib, o->verbose ? " verbose=1" : ""),
-		"-initrd",
-		modules(o, k, initrd),
-		NULL,
-	};
+	for (unsigned int i = 0; i < o->nodes.count; i++)
+		total += node_mib(o, i, files);
+	arg_add(&a, qemu);
+	option_add(&a, "-name", "twofold");
+	option_add(&a, "-M", "pc");
+	option_add(&a, "-accel", "tcg,thread=multi");
+	option_add(&a, "-cpu", "EPYC,+svm,+npt");
+	option_add(&a, "-smp", text_of("%u", o->cpus));
+	option_add(&a, "-m", text_of("%lluM", total));
+	if (o->nodes.count > 1)
+		add_nodes(&a, o, files);
+	arg_add(&a, "-nodefaults");
+	arg_add(&a, "-no-user-config");
+	option_add(&a, "-display", "none");
+	arg_add(&a, "-no-reboot");
+	option_add(&a, "-chardev", "stdio,id=console,signal=off");
+	option_add(&a, "-serial", "chardev:console");
+	option_add(&a, "-chardev",
+		   text_of("file,id=counters,path=/proc/self/fd/%d", pipes[COUNTERS][TO_WRITE]));
+	option_add(&a, "-serial", "chardev:counters");
+	option_add(&a, "-kernel", hv);
+	option_add(&a, "-append", hypervisor_words(o));
+	option_add(&a, "-initrd", modules(o, k, initrd));
+
 	int keep[] = {pipes[COUNTERS][TO_WRITE], k->file.fd, initrd ? initrd->fd : -1};
 
 	m->pid = fork();
 	if (m->pid == 0)
-		become_qemu(argv, pipes, keep, 3, self);
+		become_qemu(a.v, pipes, keep, 3, self);
 	error = m->pid < 0 ? errno : 0;
 	m->keys = end_keep(pipes[KEYS], TO_WRITE);
 	m->console = end_keep(pipes[CONSOLE], TO_READ);
@@ -231,6 +314,19 @@ void machine_poll(struct machine *m)
 {
 	if (m->pid > 0 && waitpid(m->pid, &m->status, WNOHANG) == m->pid)
 		m->pid = 0;
+}
+
+void machine_tell_end(const struct machine *m, char *text, size_t size)
+{
+	int n = WIFSIGNALED(m->status) ? WTERMSIG(m->status) : 0;
+	const char *name = n ? sigabbrev_np(n) : NULL;
+
+	if (!n)
+		snprintf(text, size, "QEMU ended with status %d", WEXITSTATUS(m->status));
+	else if (name)
+		snprintf(text, size, "QEMU was killed by SIG%s", name);
+	else
+		snprintf(text, size, "QEMU was killed by signal %d", n);
 }
 
 void machine_kill(struct machine *m)

@@ -34,6 +34,9 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 /* Notes whether the process is gone; does not wait. */
 void machine_poll(struct machine *m);
 
+/* How the process ended by itself, in words: "QEMU ended with status 1". */
+void machine_tell_end(const struct machine *m, char *text, size_t size);
+
 /* Ends the process, whatever it does, and waits until it is gone. */
 void machine_kill(struct machine *m);
 

@@ -13,12 +13,13 @@
 
 #include "say.h"
 
-enum { MAX_CPUS = 64 };
-
 #define MIB	    (UINT64_C(1) << 20)
 #define MEM_MIN	    (32 * MIB)
-#define MEM_MAX	    (UINT64_C(1) << 39) /* the guest's E820 and ACPI tables are laid out for this */
+#define MEM_MAX	    OPTIONS_MEM_MAX
 #define TIMEOUT_MAX 1e9
+#define REGROUP_MAX 86400000u /* a day */
+
+enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP };
 
 static const struct argp_option option_list[] = {
 	{"kernel", 'k', "FILE", 0,
@@ -29,6 +30,18 @@ static const struct argp_option option_list[] = {
 	{"cpus", 'c', "N", 0, "Virtual CPUs, 1 to 64 (2)", 0},
 	{"mem", 'm', "SIZE", 0, "Guest memory, with a suffix K, M, G or T (512M)", 0},
 	{"mode", 'M', "MODE", 0, "Page tables: nested or shadow (nested)", 0},
+	{"nodes", 'n', "N", 0, "Split CPUs and memory into N NUMA nodes, 1 to 64 (1)", 0},
+	{"node", KEY_NODE, "cpus=LIST,mem=SIZE", 0,
+	 "A NUMA node with these CPUs and so much memory; once for each", 0},
+	{"distance", KEY_DISTANCE, "A,B=D", 0,
+	 "Distance of nodes A and B, 11 to 254 (20); may be given for each direction", 0},
+	{"groups", 'g', "GROUPING", 0,
+	 "Which CPUs share tables and their lock: those of a node, all (one), none (vcpu) (node)",
+	 0},
+	{"install", KEY_INSTALL, "HOW", 0,
+	 "How a nested fault puts its leaf in: under the lock, or by cas without it (lock)", 0},
+	{"regroup-every", KEY_REGROUP, "MS", 0,
+	 "For tests: merge all groups to one and split them again, every MS milliseconds", 0},
 	{"stats", 's', "FILE", 0, "At the end, write what was counted as one JSON object", 0},
 	{"timeout", 't', "SEC", 0, "Stop the guest after so many seconds, with status 124", 0},
 	{"verbose", 'v', NULL, 0, "Show the hypervisor's own words too", 0},
@@ -42,27 +55,9 @@ static const char doc[] =
 	"2 the guest crashed (triple fault); 3 the hypervisor stopped; 64 wrong usage; "
 	"66 a file is missing or not what it should be; 124 the time limit.";
 
-/* A whole number with a suffix; beyond 64 bits it is UINT64_MAX. False: it is no size. */
-static bool size_parse(const char *text, uint64_t *bytes)
+uint64_t options_overhead(unsigned int node, uint64_t mem)
 {
-	static const char unit[] = "KMGTPE";
-	size_t digits = strspn(text, "0123456789");
-	const char *u;
-
-	if (!digits || !text[digits] || text[digits + 1])
-		return false;
-	u = strchr(unit, toupper((unsigned char)text[digits]));
-	if (!u)
-		return false;
-	*bytes = strtoull(text, NULL, 10); /* ULLONG_MAX when it is beyond */
-	for (int i = 0; i <= u - unit; i++)
-		*bytes = *bytes > UINT64_MAX / 1024 ? UINT64_MAX : *bytes * 1024;
-	return true;
-}
-
-uint64_t options_overhead(uint64_t mem)
-{
-	return 64 * MIB + mem / 16;
+	return (node ? 32 * MIB : 64 * MIB) + mem / 16;
 }
 
 /* What this process may use: the machine's memory, or less where a control group says so. */
@@ -80,16 +75,37 @@ static uint64_t machine_memory(void)
 	return all;
 }
 
+/* On several nodes: the first check was for one. */
+static int mem_check(const struct options *o)
+{
+	uint64_t machine = machine_memory(), need = 0;
+
+	for (unsigned int i = 0; i < o->nodes.count; i++)
+		need += o->nodes.node[i].mem + options_overhead(i, o->nodes.node[i].mem);
+	if (o->mem < MEM_MIN)
+		say("--node: too little memory on all nodes: give at least %s", say_size(MEM_MIN));
+	else if (o->mem > MEM_MAX || need > machine)
+		say("%s of memory on %u node%s do not fit: with the hypervisor's share it is %s, "
+		    "this machine has %s",
+		    say_size(o->mem), o->nodes.count, o->nodes.count > 1 ? "s" : "", say_size(need),
+		    say_size(machine));
+	else
+		return 0;
+	return EXIT_BAD_USAGE;
+}
+
 static int mem_set(struct options *o, const char *arg)
 {
 	uint64_t machine = machine_memory();
+	const char *end;
 	uint64_t most, mem;
 
 	/* The largest multiple of 1 MiB that, with its overhead, the machine holds. */
 	most = machine > 128 * MIB ? (machine - 64 * MIB) / 17 * 16 / MIB * MIB : 0;
 	if (most > MEM_MAX)
 		most = MEM_MAX;
-	if (!size_parse(arg, &mem))
+	end = nodes_size(arg, &mem);
+	if (!end || *end)
 		say("--mem %s: not a size: give a number with a suffix, for example 512M", arg);
 	else if (mem < MEM_MIN)
 		say("--mem %s: too little: give at least %s", arg, say_size(MEM_MIN));
@@ -127,6 +143,39 @@ static int mode_set(struct options *o, const char *arg)
 		return EXIT_BAD_USAGE;
 	}
 	o->mode = arg;
+	return 0;
+}
+
+static int groups_set(struct options *o, const char *arg)
+{
+	if (strcmp(arg, "node") != 0 && strcmp(arg, "one") != 0 && strcmp(arg, "vcpu") != 0) {
+		say("--groups %s: give node, one or vcpu", arg);
+		return EXIT_BAD_USAGE;
+	}
+	o->groups = arg;
+	return 0;
+}
+
+static int install_set(struct options *o, const char *arg)
+{
+	if (strcmp(arg, "lock") != 0 && strcmp(arg, "cas") != 0) {
+		say("--install %s: give lock or cas", arg);
+		return EXIT_BAD_USAGE;
+	}
+	o->install = arg;
+	return 0;
+}
+
+static int regroup_set(struct options *o, const char *arg)
+{
+	size_t digits = strspn(arg, "0123456789");
+	unsigned long n = strtoul(arg, NULL, 10);
+
+	if (!digits || arg[digits] || n < 1 || n > REGROUP_MAX) {
+		say("--regroup-every %s: give milliseconds from 1 to %u", arg, REGROUP_MAX);
+		return EXIT_BAD_USAGE;
+	}
+	o->regroup_ms = (unsigned int)n;
 	return 0;
 }
 
@@ -192,6 +241,24 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	case 'M':
 		status = mode_set(o, arg);
 		break;
+	case 'n':
+		status = nodes_set_split(&o->nodes, arg);
+		break;
+	case KEY_NODE:
+		status = nodes_add(&o->nodes, arg);
+		break;
+	case KEY_DISTANCE:
+		status = nodes_set_distance(&o->nodes, arg);
+		break;
+	case 'g':
+		status = groups_set(o, arg);
+		break;
+	case KEY_INSTALL:
+		status = install_set(o, arg);
+		break;
+	case KEY_REGROUP:
+		status = regroup_set(o, arg);
+		break;
 	case 't':
 		status = timeout_set(o, arg);
 		break;
@@ -213,10 +280,16 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 int options_parse(int argc, char **argv, struct options *o)
 {
 	static const struct argp argp = {option_list, option_take, NULL, doc, NULL, NULL, NULL};
+	int status;
 
-	*o = (struct options){.mode = "nested", .cpus = 2};
+	*o = (struct options){.mode = "nested", .groups = "node", .install = "lock"};
 	argp_err_exit_status = EXIT_BAD_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, o) != 0)
 		return EXIT_BAD_USAGE;
-	return o->mem ? 0 : mem_set(o, "512M");
+	if (o->regroup_ms && !strcmp(o->groups, "one")) {
+		say("--regroup-every: with --groups one there is nothing to merge and split");
+		return EXIT_BAD_USAGE;
+	}
+	status = nodes_settle(&o->nodes, &o->cpus, &o->mem);
+	return status ? status : mem_check(o);
 }

@@ -7,11 +7,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "nodes.h"
+
+#define OPTIONS_CPUS 2u /* where nothing is said */
+#define OPTIONS_MEM  (UINT64_C(512) << 20)
+/* The guest's E820 and ACPI tables are laid out for this. */
+#define OPTIONS_MEM_MAX (UINT64_C(1) << 39)
+
 struct options {
 	const char *kernel, *initrd; /* NULL: the default one */
 	const char *append;	     /* NULL: nothing */
 	const char *stats;	     /* NULL: none wanted */
 	const char *mode;	     /* "nested" or "shadow" */
+	const char *groups;	     /* "node", "one" or "vcpu" */
+	const char *install;	     /* "lock" or "cas" */
+	unsigned int regroup_ms;     /* 0: never */
+	struct nodes nodes;
 	unsigned int cpus;
 	uint64_t mem;	/* bytes */
 	double timeout; /* seconds; 0: no limit */
@@ -22,8 +33,8 @@ struct options {
  * --version exit by themselves. */
 int options_parse(int argc, char **argv, struct options *o);
 
-/* Memory that the hypervisor needs beside that of a guest with MEM bytes: its image, its stacks,
- * the modules as loaded, page tables of both modes. */
-uint64_t options_overhead(uint64_t mem);
+/* Memory that the hypervisor needs on node NODE beside the MEM bytes of the guest there: its image,
+ * its stacks, the modules as loaded, page tables of both modes. */
+uint64_t options_overhead(unsigned int node, uint64_t mem);
 
 #endif

@@ -282,9 +282,14 @@ static int conclude(struct run *r)
 		return r->signal ? 128 + r->signal : 0;
 	}
 	if (!r->stream.ended) {
+		char how[64];
+
 		r->reason = "died";
-		say(r->stream.hello ? "the hypervisor died without a last word"
-				    : "the hypervisor did not start");
+		machine_tell_end(&r->machine, how, sizeof(how));
+		say("%s: %s",
+		    r->stream.hello ? "the hypervisor died without a last word"
+				    : "the hypervisor did not start",
+		    how);
 		return EXIT_HV_FAILED;
 	}
 	reason = json_string_value(json_object_get(r->stream.last, "reason"));

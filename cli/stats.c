@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -53,9 +54,36 @@ static double seconds_of(const json_t *event, const char *cycles)
 
 /* Members that are always there, so that a reader need not ask: null where nothing was told. */
 static const char *const promised[] = {
-	"guest_seconds", "boot_seconds",  "boot_cycles",   "guest_cycles", "tsc_khz", "exits",
-	"guest_faults",	 "shadow_faults", "nested_faults", "unsyncs",	   "resyncs", "table_pages",
+	"guest_seconds", "boot_seconds", "boot_cycles",	  "guest_cycles",  "tsc_khz",
+	"exits",	 "guest_faults", "shadow_faults", "nested_faults", "unsyncs",
+	"resyncs",	 "table_pages",	 "copies",	  "regroups",	   "frames_local",
+	"groups",	 "groups_now",	 "pages_local",	  "pages_remote",  "host_nodes",
 };
+
+/* The guest's nodes as they were given to it. */
+static json_t *nodes_describe(const struct nodes *n)
+{
+	json_t *all = json_array();
+
+	for (unsigned int i = 0; i < n->count; i++) {
+		json_t *distances = json_array();
+		char *cpus = NULL;
+		size_t size;
+		FILE *f = open_memstream(&cpus, &size);
+
+		if (!f)
+			abort();
+		nodes_put_cpus(f, n->node[i].cpus);
+		fclose(f);
+		for (unsigned int k = 0; k < n->count; k++)
+			json_array_append_new(distances, json_integer(n->distance[i][k]));
+		json_array_append_new(all, json_pack("{s:s, s:I, s:o}", "cpus", cpus, "mem",
+						     (json_int_t)n->node[i].mem, "distances",
+						     distances));
+		free(cpus);
+	}
+	return all;
+}
 
 static json_t *stats_object(const struct options *o, const struct stream *s,
 			    const struct run_facts *r)
@@ -67,6 +95,10 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 				"wall_seconds", r->wall_seconds);
 
 	json_object_set_new(all, "machine", machine_describe(r->qemu_version));
+	json_object_set_new(all, "nodes", nodes_describe(&o->nodes));
+	json_object_set_new(all, "grouping", json_string(o->groups));
+	json_object_set_new(all, "install", json_string(o->install));
+	json_object_set_new(all, "regroup_ms", json_integer(o->regroup_ms));
 	if (s->last) {
 		json_object_set_new(all, "guest_seconds",
 				    json_real(seconds_of(s->last, "guest_cycles")));

@@ -129,6 +129,40 @@ static void head(const struct table *t)
 	putchar('\n');
 }
 
+static json_int_t nodes_of(const json_t *run)
+{
+	return (json_int_t)json_array_size(json_object_get(run, "nodes"));
+}
+
+/* Where any run is not as it is by default: what makes the difference. */
+static void head_groups(const struct table *t)
+{
+	bool differs = false;
+
+	for (int i = 0; i < t->runs; i++) {
+		const char *by = json_string_value(json_object_get(t->run[i], "grouping"));
+		const char *how = json_string_value(json_object_get(t->run[i], "install"));
+
+		differs |= nodes_of(t->run[i]) > 1 || (by && strcmp(by, "node") != 0) ||
+			   (how && strcmp(how, "lock") != 0);
+	}
+	if (!differs)
+		return;
+	printf("%-*s", NAME_WIDTH, "nodes");
+	for (int i = 0; i < t->runs; i++)
+		cell_count(nodes_of(t->run[i]));
+	printf("\n%-*s", NAME_WIDTH, "groups by, install by");
+	for (int i = 0; i < t->runs; i++) {
+		const char *by = json_string_value(json_object_get(t->run[i], "grouping"));
+		const char *how = json_string_value(json_object_get(t->run[i], "install"));
+		char text[32];
+
+		snprintf(text, sizeof(text), "%s, %s", by ? by : "-", how ? how : "-");
+		cell(text);
+	}
+	putchar('\n');
+}
+
 /* The seconds that the workload told of part NAME in one run. */
 static const json_t *work_seconds(const json_t *run, const char *name)
 {
@@ -292,6 +326,53 @@ static void tables(const struct table *t)
 		row(t, rows[i].name, NULL, rows[i].key, NULL);
 }
 
+/* Group number I of one run, as it was at the end, or NULL. */
+static const json_t *group_of(const json_t *run, size_t i)
+{
+	return json_array_get(json_object_get(run, "groups"), i);
+}
+
+/* Where any run had several nodes or groups. */
+static void groups(const struct table *t)
+{
+	static const struct {
+		const char *name, *key;
+	} rows[] = {
+		{"nested faults mended", "nested_faults"},
+		{"shadow faults mended", "shadow_faults"},
+		{"pages of its tables", "table_pages"},
+		{"cycles waiting for locks", "lock_wait_cycles"},
+	};
+	size_t most = 0;
+	bool nodes = false;
+	char text[48];
+
+	for (int r = 0; r < t->runs; r++) {
+		size_t n = json_array_size(json_object_get(t->run[r], "groups"));
+
+		most = n > most ? n : most;
+		nodes |= nodes_of(t->run[r]) > 1;
+	}
+	if (most < 2 && !nodes)
+		return;
+	heading("nodes and groups");
+	row(t, "leaves for known frames", NULL, "copies", NULL);
+	row(t, "CPUs that changed the group", NULL, "regroups", NULL);
+	row(t, "pages from the right node", NULL, "pages_local", NULL);
+	row(t, "pages from another node", NULL, "pages_remote", NULL);
+	row(t, "cycles waiting for locks", NULL, "lock_wait_cycles", NULL);
+	for (size_t g = 0; g < most; g++) {
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			snprintf(text, sizeof(text), "%zu: %s", g, rows[i].name);
+			printf("  %-*s", NAME_WIDTH - 2, text);
+			for (int r = 0; r < t->runs; r++)
+				cell_value(json_object_get(group_of(t->run[r], g), rows[i].key),
+					   NULL);
+			putchar('\n');
+		}
+	}
+}
+
 int command_table(int argc, char **argv)
 {
 	static const struct argp argp = {NULL, option_take, "FILE...", doc, NULL, NULL, NULL};
@@ -301,9 +382,11 @@ int command_table(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &t) != 0)
 		return EXIT_BAD_USAGE;
 	head(&t);
+	head_groups(&t);
 	times(&t);
 	exits(&t);
 	part_rates(&t);
 	tables(&t);
+	groups(&t);
 	return 0;
 }

@@ -92,6 +92,7 @@ const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v)
 static bool is_loaded(const struct tf_vcpu *v, const struct mmu_mode *m)
 {
 	return !__atomic_load_n(&v->resync, __ATOMIC_ACQUIRE) && v->running == m &&
+	       !__atomic_load_n(&v->chores, __ATOMIC_RELAXED) &&
 	       __atomic_load_n(&v->wanted, __ATOMIC_RELAXED) == v->group->id;
 }
 
@@ -125,8 +126,11 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	vm_op_begin(&op, vm);
 	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->group->id)
 		group_join(&op, v);
-	if (__atomic_load_n(&vm->leaving, __ATOMIC_ACQUIRE))
+	if (__atomic_exchange_n(&v->chores, false, __ATOMIC_ACQ_REL) &&
+	    __atomic_load_n(&vm->leaving, __ATOMIC_ACQUIRE)) {
 		groups_reap(&op, vm);
+		__atomic_store_n(&v->chores, true, __ATOMIC_RELAXED);
+	}
 	if (v->running != m)
 		change_mode(&op, v, m);
 	for (;;) {

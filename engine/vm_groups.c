@@ -1,9 +1,9 @@
 /* The life of groups: opened, joined, left, taken apart; and which grouping there is.
  *
  * A change of the grouping opens the groups that are missing, says which are wanted, and tells each
- * vCPU where it belongs. The vCPUs move one by one, each at its next load. The last to leave a
- * group that is not wanted leaves it to be taken apart: some of it at each later load, under its
- * lock, and until nothing is left it is visited like any other.
+ * vCPU where it belongs. The vCPUs move one by one, each at its next load. A group that is not
+ * wanted and that the last vCPU has left is taken apart: some of it at each load of a vCPU that was
+ * told, under its lock, and until nothing is left it is visited like any other.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "vm.h"
@@ -152,6 +152,8 @@ void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping)
 static void leave(struct op *op, struct tf_vcpu *v)
 {
 	struct group *g = v->group;
+	struct tf_cpuset self = {{0}};
+	cpuset_add(&self, v->index);
 	group_lock(op, g);
 	bool was = is_spent(g);
 	if (v->running)
@@ -163,6 +165,9 @@ static void leave(struct op *op, struct tf_vcpu *v)
 	group_unlock(op, g);
 	v->group = NULL;
 	v->flush = true;
+	/* Nobody flushes it for this group's sake any more. */
+	op_owe(op, &self);
+	op_flush(op);
 }
 
 void group_join(struct op *op, struct tf_vcpu *v)
@@ -265,6 +270,7 @@ enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping)
 		if (!v)
 			continue;
 		__atomic_store_n(&v->wanted, group_of_vcpu(v, grouping), __ATOMIC_RELEASE);
+		__atomic_store_n(&v->chores, true, __ATOMIC_RELEASE);
 		vm->h->kick(vm->h, i);
 	}
 	lock_drop(&op, &vm->map.lock);

@@ -114,6 +114,25 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
+
+two="0: CPUs '0-1', 256 MiB, distances 10 20
+1: CPUs '2-3', 256 MiB, distances 20 10"
+four="0: CPUs '0', 128 MiB, distances 10 20 20 20
+1: CPUs '1', 128 MiB, distances 20 10 20 20
+2: CPUs '2', 128 MiB, distances 20 20 10 20
+3: CPUs '3', 128 MiB, distances 20 20 20 10"
+custom="0: CPUs '1,3', 194 MiB, distances 10 15 20
+1: CPUs '0,2', 256 MiB, distances 15 10 31
+2: CPUs '', 62 MiB, distances 20 42 10"
+for mode in nested shadow; do
+	runs $mode "nodes/$mode" || continue
+	step "nodes/$mode/2" 320 scripts/nodes.sh $mode $logs/nodes-$mode-2 "$two" --nodes 2 --cpus 4
+	step "nodes/$mode/4" 320 scripts/nodes.sh $mode $logs/nodes-$mode-4 "$four" --nodes 4 --cpus 4
+	step "nodes/$mode/custom" 320 scripts/nodes.sh $mode $logs/nodes-$mode-custom "$custom" \
+		--node cpus=1,3,mem=194M --node mem=256M,cpus=0,2 --node mem=62M \
+		--distance 0,1=15 --distance 1,2=31 --distance 2,1=42
+done
 for mode in nested shadow; do
 	runs $mode "iso/$mode" || continue
 	step "iso/$mode" 200 scripts/isoboot.sh $mode $logs/iso

@@ -67,16 +67,28 @@ static const uint8_t *find_rsdp(void)
 	return p ? p : find_rsdp_in(0xe0000, 0x100000);
 }
 
-/* The node number of a proximity domain; a new one for a new domain. */
+/* Nodes are numbered in the order of their proximity domains. */
+static void add_domain(uint32_t domain)
+{
+	uint32_t i = 0;
+
+	while (i < acpi.nodes && domain_of_node[i] < domain)
+		i++;
+	if (acpi.nodes == ACPI_NODES_MAX || (i < acpi.nodes && domain_of_node[i] == domain))
+		return;
+	memmove(&domain_of_node[i + 1], &domain_of_node[i],
+		(acpi.nodes - i) * sizeof(domain_of_node[0]));
+	domain_of_node[i] = domain;
+	acpi.nodes++;
+}
+
+/* 0 for a domain that found no room. */
 static uint32_t node_of_domain(uint32_t domain)
 {
 	for (uint32_t i = 0; i < acpi.nodes; i++)
 		if (domain_of_node[i] == domain)
 			return i;
-	if (acpi.nodes == ACPI_NODES_MAX)
-		return 0;
-	domain_of_node[acpi.nodes] = domain;
-	return acpi.nodes++;
+	return 0;
 }
 
 static void add_cpu(uint32_t apic_id, uint32_t flags)
@@ -129,26 +141,56 @@ static void set_cpu_node(uint32_t apic_id, uint32_t node)
 			acpi.cpu_node[i] = node;
 }
 
-/* After the MADT, which lists the CPUs. */
+/* An entry of the SRAT, as far as it matters here. */
+struct affinity {
+	enum {
+		AFFINITY_NONE,
+		AFFINITY_CPU,
+		AFFINITY_MEMORY,
+	} kind;
+	uint32_t domain, apic_id;
+	uint64_t start, bytes;
+};
+
+static struct affinity read_affinity(const uint8_t *e)
+{
+	struct affinity a = {.kind = AFFINITY_NONE};
+
+	if (e[0] == 0 && (load32(e + 4) & 1)) {
+		a.kind = AFFINITY_CPU;
+		a.domain = e[2] | (load32(e + 8) & 0xffffff00);
+		a.apic_id = e[3];
+	} else if (e[0] == 1 && (load32(e + 28) & 1) && load64(e + 16)) {
+		a.kind = AFFINITY_MEMORY;
+		a.domain = load32(e + 2);
+		a.start = load64(e + 8);
+		a.bytes = load64(e + 16);
+	} else if (e[0] == 2 && (load32(e + 12) & 1)) {
+		a.kind = AFFINITY_CPU;
+		a.domain = load32(e + 4);
+		a.apic_id = load32(e + 8);
+	}
+	return a;
+}
+
+/* After the MADT, which lists the CPUs. First all domains, then who belongs to them. */
 static void read_srat(const uint8_t *t, uint32_t length)
 {
 	acpi.nodes = 0;
-	for (uint32_t at = 48; at + 2 <= length && t[at + 1] >= 2; at += t[at + 1]) {
-		const uint8_t *e = t + at;
+	for (unsigned int pass = 0; pass < 2; pass++) {
+		for (uint32_t at = 48; at + 2 <= length && t[at + 1] >= 2; at += t[at + 1]) {
+			const struct affinity a = read_affinity(t + at);
+			uint32_t node = node_of_domain(a.domain);
 
-		if (e[0] == 0 && (load32(e + 4) & 1)) {
-			uint32_t domain = e[2] | (load32(e + 8) & 0xffffff00);
-
-			set_cpu_node(e[3], node_of_domain(domain));
-		} else if (e[0] == 1 && (load32(e + 28) & 1)) {
-			uint64_t start = load64(e + 8), bytes = load64(e + 16);
-
-			if (acpi.ranges == ACPI_RANGES_MAX || !bytes)
+			if (a.kind == AFFINITY_NONE)
 				continue;
-			acpi.range[acpi.ranges++] = (struct acpi_memory){
-				start, start + bytes, node_of_domain(load32(e + 2))};
-		} else if (e[0] == 2 && (load32(e + 12) & 1)) {
-			set_cpu_node(load32(e + 8), node_of_domain(load32(e + 4)));
+			if (pass == 0)
+				add_domain(a.domain);
+			else if (a.kind == AFFINITY_CPU)
+				set_cpu_node(a.apic_id, node);
+			else if (acpi.ranges < ACPI_RANGES_MAX)
+				acpi.range[acpi.ranges++] =
+					(struct acpi_memory){a.start, a.start + a.bytes, node};
 		}
 	}
 	if (!acpi.nodes)

@@ -18,12 +18,12 @@ static const char *skip_word(const char *s)
 	return s;
 }
 
-static void copy_text(char *to, const char *from)
+static void copy_text(char *to, size_t size, const char *from)
 {
 	size_t n = strlen(from);
 
-	if (n >= BOOT_TEXT_MAX)
-		vm_fail("a command line is longer than %u bytes", BOOT_TEXT_MAX - 1);
+	if (n >= size)
+		vm_fail("a command line is longer than %lu bytes", size - 1);
 	memcpy(to, from, n + 1);
 }
 
@@ -109,7 +109,8 @@ void multiboot_read(const struct multiboot_info *mbi, uint32_t magic)
 		vm_fail("the boot loader gives no memory map");
 	/* The loader puts the image's file name first; its words have no '=' and are skipped. */
 	if (mbi->flags & MULTIBOOT_HAS_CMDLINE)
-		copy_text(boot_info.cmdline, (const char *)(uintptr_t)mbi->cmdline);
+		copy_text(boot_info.cmdline, sizeof(boot_info.cmdline),
+			  (const char *)(uintptr_t)mbi->cmdline);
 	read_mmap(mbi);
 	if (!(mbi->flags & MULTIBOOT_HAS_MODULES))
 		return;
@@ -120,7 +121,8 @@ void multiboot_read(const struct multiboot_info *mbi, uint32_t magic)
 		m->start = mod[i].start;
 		m->end = mod[i].end;
 		if (mod[i].string)
-			copy_text(m->args, skip_word((const char *)(uintptr_t)mod[i].string));
+			copy_text(m->args, sizeof(m->args),
+				  skip_word((const char *)(uintptr_t)mod[i].string));
 		boot_info.modules++;
 	}
 }

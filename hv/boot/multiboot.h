@@ -37,6 +37,7 @@ struct multiboot_mmap {
 /* A module, copied out of the loader's memory. */
 #define BOOT_MODULES_MAX 2
 #define BOOT_TEXT_MAX	 2048
+#define BOOT_CMDLINE_MAX 20480 /* the distances of 64 nodes are long */
 
 struct boot_module {
 	uint64_t start, end;
@@ -50,7 +51,7 @@ struct boot_range {
 #define BOOT_RANGES_MAX 64
 
 struct boot_info {
-	char cmdline[BOOT_TEXT_MAX];
+	char cmdline[BOOT_CMDLINE_MAX];
 	unsigned int modules;
 	struct boot_module module[BOOT_MODULES_MAX];
 	unsigned int ranges; /* RAM, sorted, page-aligned, no overlaps */

@@ -6,68 +6,77 @@
 #include "core/string.h"
 #include "core/vm.h"
 
-struct cmdline cmdline = {
-	.mem = 512ull << 20,
-};
+struct cmdline cmdline;
 
-/* A decimal number with an optional K, M or G; false if it is none or too big. */
 static bool parse_size(const char *s, bool suffix, uint64_t *out)
 {
-	uint64_t v = 0;
-	unsigned int shift = 0;
+	s = nodes_number(s, suffix, out);
+	return s && !*s;
+}
 
-	if (*s < '0' || *s > '9')
+static bool parse_groups(const char *s)
+{
+	if (!strcmp(s, "node"))
+		cmdline.groups = TF_GROUPS_NODE;
+	else if (!strcmp(s, "one"))
+		cmdline.groups = TF_GROUPS_ONE;
+	else if (!strcmp(s, "vcpu"))
+		cmdline.groups = TF_GROUPS_VCPU;
+	else
 		return false;
-	for (; *s >= '0' && *s <= '9'; s++) {
-		if (v > UINT64_MAX / 16)
-			return false;
-		v = v * 10 + (uint64_t)(*s - '0');
-	}
-	if (suffix && *s) {
-		switch (*s++ | 0x20) {
-		case 'k':
-			shift = 10;
-			break;
-		case 'm':
-			shift = 20;
-			break;
-		case 'g':
-			shift = 30;
-			break;
-		default:
-			return false;
-		}
-	}
-	if (*s || v > (UINT64_MAX >> shift))
+	return true;
+}
+
+static bool parse_node(bool (*add)(struct nodes_spec *, const char *, struct load_error *),
+		       const char *s)
+{
+	struct load_error err;
+
+	if (!add(&cmdline.nodes, s, &err))
+		vm_fail("%s", err.text);
+	return true;
+}
+
+/* A number below 2^32 behind the name. */
+static bool parse_number(const char *word, const char *name, bool suffix, unsigned int *out)
+{
+	size_t n = strlen(name);
+	uint64_t v;
+
+	if (strncmp(word, name, n) != 0 || !parse_size(word + n, suffix, &v) || v > UINT32_MAX)
 		return false;
-	*out = v << shift;
+	*out = (unsigned int)v;
 	return true;
 }
 
 static bool parse_word(const char *word)
 {
-	uint64_t v;
+	unsigned int v;
 
 	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow")) {
 		cmdline.shadow = word[5] == 's';
 		return true;
 	}
+	if (!strcmp(word, "install=lock") || !strcmp(word, "install=cas")) {
+		cmdline.install = word[8] == 'c' ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
+		return true;
+	}
+	if (!strncmp(word, "groups=", 7))
+		return parse_groups(word + 7);
+	if (!strncmp(word, "node=", 5))
+		return parse_node(nodes_add, word + 5);
+	if (!strncmp(word, "distance=", 9))
+		return parse_node(nodes_add_distances, word + 9);
 	if (!strncmp(word, "mem=", 4))
 		return parse_size(word + 4, true, &cmdline.mem);
-	if (!strncmp(word, "cpus=", 5) && parse_size(word + 5, false, &v) && v <= TF_MAX_VCPUS) {
-		cmdline.cpus = (unsigned int)v;
-		return true;
-	}
-	if (!strncmp(word, "shadow_pages=", 13) && parse_size(word + 13, true, &v) &&
-	    v <= UINT32_MAX) {
-		cmdline.shadow_pages = (unsigned int)v;
-		return true;
-	}
-	if (!strncmp(word, "verbose=", 8) && parse_size(word + 8, false, &v)) {
+	if (parse_number(word, "verbose=", false, &v)) {
 		cmdline.verbose = v != 0;
 		return true;
 	}
-	return false;
+	return (parse_number(word, "cpus=", false, &cmdline.cpus) &&
+		cmdline.cpus <= TF_MAX_VCPUS) ||
+	       parse_number(word, "shadow_pages=", true, &cmdline.shadow_pages) ||
+	       parse_number(word, "regroup=", false, &cmdline.regroup_ms);
 }
 
 static bool has_equals(const char *word)
@@ -77,22 +86,22 @@ static bool has_equals(const char *word)
 	return *word == '=';
 }
 
-void cmdline_parse(const char *text)
+void cmdline_parse(char *text)
 {
-	char word[64];
 	bool is_first = true;
 
 	for (;;) {
-		size_t n = 0;
+		char *word;
 
 		while (*text == ' ')
 			text++;
 		if (!*text)
 			return;
-		for (; *text && *text != ' '; text++)
-			if (n < sizeof(word) - 1)
-				word[n++] = *text;
-		word[n] = '\0';
+		word = text;
+		while (*text && *text != ' ')
+			text++;
+		if (*text)
+			*text++ = '\0';
 		/* Loaders put the image's own file name first. */
 		if (!parse_word(word) && !(is_first && !has_equals(word)))
 			vm_fail("unknown word on the hypervisor's command line: %s", word);

@@ -8,17 +8,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <twofold/twofold.h>
+
+#include "load/nodes.h"
+
 struct cmdline {
-	bool shadow;	   /* mode=shadow */
-	uint64_t mem;	   /* mem=, bytes */
-	unsigned int cpus; /* cpus=, 0: all */
+	bool shadow;		 /* mode=shadow */
+	uint64_t mem;		 /* mem=, bytes; 0: not told */
+	unsigned int cpus;	 /* cpus=, 0: all */
+	struct nodes_spec nodes; /* node= and distance= */
+	enum tf_grouping groups;
+	enum tf_install install;
+	unsigned int regroup_ms; /* regroup=, 0: never */
 	bool verbose;
 	unsigned int shadow_pages;
 };
 
 extern struct cmdline cmdline;
 
-/* Ends the VM with one clear error line on a wrong word. */
-void cmdline_parse(const char *text);
+/* Cuts the text into its words. Ends the VM with one clear error line on a wrong one. */
+void cmdline_parse(char *text);
 
 #endif

@@ -95,6 +95,8 @@ static void put_name(const char *name)
 	if (!first)
 		put(',');
 	first = false;
+	if (!name)
+		return;
 	put('"');
 	put_text(name);
 	put_text("\":");
@@ -142,6 +144,19 @@ void json_open(const char *name)
 void json_close(void)
 {
 	put('}');
+	first = false;
+}
+
+void json_open_list(const char *name)
+{
+	put_name(name);
+	put('[');
+	first = true;
+}
+
+void json_close_list(void)
+{
+	put(']');
 	first = false;
 }
 

@@ -22,8 +22,11 @@ void json_begin(const char *event);
 void json_end(void);
 void json_number(const char *name, uint64_t v);
 void json_text(const char *name, const char *text);
-/* "NAME":{ ... } */
+/* "NAME":{ ... }; NULL: an element of a list, without a name. */
 void json_open(const char *name);
 void json_close(void);
+/* "NAME":[ ... ] */
+void json_open_list(const char *name);
+void json_close_list(void);
 
 #endif

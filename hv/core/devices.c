@@ -126,7 +126,8 @@ void devices_create(void)
 
 	vm.cpuid = (struct cpuid_policy){
 		.host = host_cpuid,
-		.cpus = vm.cpus,
+		.cpus = vm.nodes.package_cpus,
+		.packages = vm.nodes.packages > 1,
 		.tsc_invariant = true,
 		.tsc_adjust = true,
 		.tsc_deadline = true,

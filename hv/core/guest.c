@@ -31,6 +31,10 @@ void guest_create(void)
 		.shadow_pages = cmdline.shadow_pages,
 		.host_1g = x86_cpuid(0x80000001, 0).edx & (1u << 26),
 		.large_backing = true,
+		.nodes = vm.nodes.count,
+		.grouping = cmdline.groups,
+		.regroup = cmdline.regroup_ms != 0,
+		.install = cmdline.install,
 	};
 
 	if (vm.mem < GUEST_MEM_MIN || (vm.mem & TF_PAGE_MASK))
@@ -42,15 +46,17 @@ void guest_create(void)
 	c.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid);
 	must(tf_vm_create(vm.host, &c, &vm.mmu), "making the VM");
 	e820_build(&map, vm.mem);
-	must(tf_mem_add(vm.mmu, gpa(0), map.low_end, 0), "giving the guest memory");
-	if (map.high_end)
-		must(tf_mem_add(vm.mmu, gpa(GUEST_HIGH_BASE), map.high_end - GUEST_HIGH_BASE, 0),
+	for (unsigned int i = 0; i < vm.nodes.ranges; i++) {
+		const struct acpi_range *r = &vm.nodes.range[i];
+
+		must(tf_mem_add(vm.mmu, gpa(r->start), r->bytes, r->node),
 		     "giving the guest memory");
+	}
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		struct vcpu *v = vm.vcpu[i];
 
-		must(tf_vcpu_create(vm.mmu, i, 0, &v->mmu), "making a vCPU");
-		lapic_create(&v->apic, &vm.bus, i);
+		must(tf_vcpu_create(vm.mmu, i, vm.nodes.of_cpu[i], &v->mmu), "making a vCPU");
+		lapic_create(&v->apic, &vm.bus, i, vm.nodes.apic_id[i]);
 	}
 	svm_maps_init();
 }
@@ -67,12 +73,16 @@ static enum tf_status write_guest(void *ctx, uint64_t at, const void *from, size
 
 static void write_acpi(void)
 {
-	static uint8_t cpu_node[TF_MAX_VCPUS];
 	static uint8_t tables[GUEST_ACPI_SIZE];
 	struct acpi_config c = {
 		.cpus = vm.cpus,
 		.pm_timer = vm.ports.pm_timer,
-		.cpu_node = cpu_node,
+		.apic_id = vm.nodes.apic_id,
+		.nodes = vm.nodes.count,
+		.cpu_node = vm.nodes.of_cpu,
+		.ranges = vm.nodes.ranges,
+		.range = vm.nodes.range,
+		.distance = vm.nodes.distance,
 	};
 	size_t bytes = acpi_build(&c, tables, sizeof(tables), GUEST_ACPI_BASE);
 

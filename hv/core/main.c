@@ -21,25 +21,69 @@
 /* From boot/start.S. */
 void hv_main(const struct multiboot_info *mbi, uint32_t magic);
 
-/* This CPU's place in the MADT becomes vCPU 0; the others follow in its order. */
+#define DEFAULT_MEM (512ull << 20)
+
+/* What the guest gets of the machine. */
+static void read_wishes(void)
+{
+	bool has_nodes = cmdline.nodes.count != 0;
+	unsigned int cpus = cmdline.cpus;
+	uint64_t mem = cmdline.mem;
+	struct load_error err;
+
+	if (!has_nodes && !cpus)
+		cpus = acpi.cpus;
+	if (!has_nodes && !mem)
+		mem = DEFAULT_MEM;
+	if (!nodes_build(&vm.nodes, &cmdline.nodes, cpus, mem, &err))
+		vm_fail("%s", err.text);
+	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
+	vm.cpus = vm.nodes.cpus;
+	vm.mem = vm.nodes.mem;
+	if (vm.cpus > acpi.cpus)
+		vm_fail("the guest wants %u CPUs, the machine has %u", vm.cpus, acpi.cpus);
+	if (vm.nodes.count > acpi.nodes && acpi.nodes > 1)
+		log_info("the machine has %u nodes only: guest node n lies on node n modulo %u",
+			 acpi.nodes, acpi.nodes);
+	else if (vm.nodes.count > acpi.nodes)
+		log_info("the machine has one node: all %u guest nodes lie on it", vm.nodes.count);
+}
+
+/* A CPU that no vCPU has yet, on this node or, if there is none, on any. */
+static unsigned int cpu_take(bool *taken, unsigned int node)
+{
+	for (unsigned int any = 0; any < 2; any++) {
+		for (unsigned int k = 0; k < acpi.cpus; k++) {
+			if (taken[k] || (!any && acpi.cpu_node[k] != node))
+				continue;
+			taken[k] = true;
+			return k;
+		}
+	}
+	HV_ASSERT(false);
+	return 0;
+}
+
+/* This CPU becomes vCPU 0; the others take CPUs of their nodes in the MADT's order. */
 static void create_vcpus(void)
 {
+	static bool taken[TF_MAX_VCPUS];
 	uint32_t self = apic_host_id();
-	unsigned int at = 0, wanted = cmdline.cpus;
+	unsigned int at = 0, astray = 0;
 
-	if (!wanted)
-		wanted = acpi.cpus;
-	if (wanted > acpi.cpus)
-		vm_fail("the guest wants %u CPUs, the machine has %u", wanted, acpi.cpus);
 	for (unsigned int i = 0; i < acpi.cpus; i++)
 		if (acpi.apic_id[i] == self)
 			at = i;
-	for (unsigned int i = 0; i < wanted; i++) {
-		unsigned int k = i == 0 ? at : i <= at ? i - 1 : i;
+	taken[at] = true;
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		unsigned int node = vm.nodes.of_cpu[i] % acpi.nodes;
+		unsigned int k = i ? cpu_take(taken, node) : at;
 
+		astray += acpi.cpu_node[k] != node;
 		vm.vcpu[i] = vcpu_create(i, acpi.apic_id[k], acpi.cpu_node[k]);
 	}
-	vm.cpus = wanted;
+	if (astray)
+		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
 /* On vCPU 0's own stack. */
@@ -73,8 +117,7 @@ void hv_main(const struct multiboot_info *mbi, uint32_t magic)
 	acpi_read(); /* first: an error can then power off */
 	multiboot_read(mbi, magic);
 	cmdline_parse(boot_info.cmdline);
-	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
-	vm.mem = cmdline.mem;
+	read_wishes();
 	vm.host = &hv_host;
 	svm_check();
 	pages_init();

@@ -6,6 +6,8 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/report.h"
 
+#include "boot/acpi.h"
+#include "core/cmdline.h"
 #include "core/console.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
@@ -90,7 +92,10 @@ static void put_engine(const struct tf_counters *c)
 	PUT(invpcids);
 	PUT(full_flushes);
 	PUT(remote_flushes);
+	PUT(copies);
+	PUT(regroups);
 	PUT(frames_backed);
+	PUT(frames_local);
 	PUT(large_backed);
 	PUT(nested_tables);
 	PUT(shadow_tables);
@@ -99,6 +104,89 @@ static void put_engine(const struct tf_counters *c)
 	PUT(lock_wait_cycles);
 #undef PUT
 	json_close();
+}
+
+static const char *const grouping_name[] = {
+	[TF_GROUPS_NODE] = "node",
+	[TF_GROUPS_ONE] = "one",
+	[TF_GROUPS_VCPU] = "vcpu",
+};
+
+#define GROUPS_SHOWN 64u /* at most: a line is not to be longer than a reader takes */
+
+/* The groups as they were when a report began: the engine may not be asked while the console's lock
+ * is held. vCPU 0's CPU only, or whoever ends the VM. */
+static struct {
+	enum tf_grouping grouping;
+	unsigned int now;
+	unsigned int n;
+	struct {
+		unsigned int number;
+		struct tf_counters c;
+	} group[GROUPS_SHOWN];
+} groups;
+
+static void read_groups(void)
+{
+	unsigned int max = tf_groups_max(vm.mmu), n = 0;
+
+	for (unsigned int g = 0; g < max && n < GROUPS_SHOWN; g++) {
+		groups.group[n].number = g;
+		n += tf_group_counters_read(vm.mmu, g, &groups.group[n].c);
+	}
+	groups.n = n;
+	groups.now = tf_groups(vm.mmu);
+	groups.grouping = tf_grouping(vm.mmu);
+}
+
+/* What lies in a group's own tables and counters; the rest has a meaning for the VM only. */
+static void put_groups(void)
+{
+	json_open_list("groups");
+	for (unsigned int i = 0; i < groups.n; i++) {
+		const struct tf_counters *c = &groups.group[i].c;
+
+		json_open(NULL);
+		json_number("group", groups.group[i].number);
+#define PUT(member) json_number(#member, c->member)
+		PUT(nested_faults);
+		PUT(shadow_faults);
+		PUT(shadow_fills);
+		PUT(copies);
+		PUT(frames_backed);
+		PUT(frames_local);
+		PUT(nested_tables);
+		PUT(shadow_tables);
+		PUT(table_pages);
+		PUT(lock_wait_cycles);
+#undef PUT
+		json_close();
+	}
+	json_close_list();
+}
+
+static void put_nodes(void)
+{
+	struct pages_count sum = {0, 0, 0};
+
+	json_open_list("host_nodes");
+	for (unsigned int i = 0; i < acpi.nodes; i++) {
+		const struct pages_count c = pages_count(i);
+
+		json_open(NULL);
+		json_number("pages_local", c.local);
+		json_number("pages_remote", c.remote);
+		json_number("free_bytes", c.free * 4096);
+		json_close();
+		sum.local += c.local;
+		sum.remote += c.remote;
+	}
+	json_close_list();
+	json_number("pages_local", sum.local);
+	json_number("pages_remote", sum.remote);
+	json_text("grouping", grouping_name[cmdline.groups]);
+	json_text("install", cmdline.install == TF_INSTALL_CAS ? "cas" : "lock");
+	json_number("regroup_ms", cmdline.regroup_ms);
 }
 
 static void put_all(const struct tf_counters *c)
@@ -119,8 +207,13 @@ static void put_all(const struct tf_counters *c)
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);
 	json_number("unknown_msr_writes", vm.msr.unknown_writes);
 	json_number("free_bytes", pages_free_bytes());
-	if (c)
-		put_engine(c);
+	put_nodes();
+	if (!c)
+		return;
+	json_text("grouping_now", grouping_name[groups.grouping]);
+	json_number("groups_now", groups.now);
+	put_groups();
+	put_engine(c);
 }
 
 void report_hello(void)
@@ -140,6 +233,7 @@ void report_counters(void)
 	struct tf_counters c;
 
 	tf_counters_read(vm.mmu, &c);
+	read_groups();
 	json_begin("counters");
 	put_all(&c);
 	json_end();
@@ -166,8 +260,10 @@ void report_end(const char *reason, unsigned int code, bool with_engine)
 {
 	struct tf_counters c;
 
-	if (with_engine && vm.mmu)
+	if (with_engine && vm.mmu) {
 		tf_counters_read(vm.mmu, &c);
+		read_groups();
+	}
 	json_begin("end");
 	json_text("reason", reason);
 	json_number("code", code);

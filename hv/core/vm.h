@@ -13,13 +13,15 @@
 #include "dev/cpuid.h"
 #include "dev/ioapic.h"
 #include "dev/ports.h"
+#include "load/nodes.h"
 
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
 	enum tf_mode mode;
 	unsigned int cpus;
-	uint64_t mem;	/* bytes of guest RAM */
+	uint64_t mem; /* bytes of guest RAM */
+	struct nodes nodes;
 	bool watch_cr4; /* the CPU has CR4 features that the guest must not use */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */

@@ -295,7 +295,11 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 			r->ecx |= X1C_CMP_LEGACY;
 		r->edx = ext1_edx(p) | (v->apic_enabled ? r->edx & L1D_APIC : 0);
 		return;
-	case 0x02 ... 0x06: /* brand string, caches, TLBs */
+	case 0x06: /* L2 and L3 */
+		if (p->packages)
+			r->edx = 0;
+		return;
+	case 0x02 ... 0x05: /* brand string, L1, TLBs */
 	case 0x19 ... 0x1a:
 		return;
 	case 0x07:
@@ -310,6 +314,10 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 		r->edx = 0;
 		return;
 	case 0x1d: /* caches: the last level is shared by all, the rest by one thread */
+		/* On some CPUs a kernel takes bits 3 and up of the APIC id for the number of the
+		 * last level, whatever we say here: without one, it goes by the package. */
+		if (p->packages && (r->eax >> 5 & 7) >= 3)
+			*r = (struct cpuid_regs){0, 0, 0, 0};
 		if (r->eax & 0x1f)
 			r->eax = (r->eax & 0x3fff) |
 				 ((r->eax >> 5 & 7) >= 3 ? (p->cpus - 1) << 14 : 0);

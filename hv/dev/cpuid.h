@@ -1,8 +1,9 @@
 /* What CPUID tells the guest: the machine's own answers, through a list of what may be seen.
  *
  * Only features that work in the guest get through (allow lists, no deny lists), topology is that
- * of N single-threaded cores in one package with APIC ids 0..N-1, and hypervisor leaves are ours,
- * with a KVM-compatible block at 0x40000100. Pure functions; no lock.
+ * of single-threaded cores, in one package or in several (then a package for each guest node that
+ * has CPUs, so that no cache is shared between nodes), and hypervisor leaves are ours, with a
+ * KVM-compatible block at 0x40000100. Pure functions; no lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_DEV_CPUID_H
@@ -18,7 +19,10 @@ struct cpuid_regs {
 struct cpuid_policy {
 	/* The machine's own CPUID instruction. */
 	void (*host)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
+	/* Of one package (the largest one); its APIC ids differ in the lowest bits only, as many as
+	 * that needs. */
 	unsigned int cpus;
+	bool packages;	    /* there are several */
 	bool tsc_invariant; /* constant rate, never stops, the same on all CPUs: tell the guest so
 			     */
 	bool tsc_adjust;    /* MSR 0x3b and the TSC are virtualized (struct msr_vcpu.tsc_offset is

@@ -6,16 +6,18 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "dev/lapic_int.h"
 
-void lapic_create(struct lapic *l, struct lapic_bus *bus, unsigned int id)
+void lapic_create(struct lapic *l, struct lapic_bus *bus, unsigned int index, unsigned int id)
 {
 	__builtin_memset(l, 0, sizeof(*l));
 	l->bus = bus;
+	l->index = index;
 	l->id = id;
-	l->base = LAPIC_DEFAULT_BASE | APIC_BASE_EN | (id == 0 ? APIC_BASE_BSP : 0);
+	l->base = LAPIC_DEFAULT_BASE | APIC_BASE_EN | (index == 0 ? APIC_BASE_BSP : 0);
 	lapic_init_reset(l);
-	bus->cpu[id] = l;
-	if (bus->count <= id)
-		bus->count = id + 1;
+	bus->cpu[index] = l;
+	bus->by_id[id] = l;
+	if (bus->count <= index)
+		bus->count = index + 1;
 }
 
 void lapic_init_reset(struct lapic *l)
@@ -99,7 +101,7 @@ void lapic_error(struct lapic *l, uint32_t bit)
 
 	__atomic_fetch_or(&l->esr_latent, bit, __ATOMIC_RELAXED);
 	if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
-		lapic_post(l, (uint8_t)lvt, false, (int)l->id);
+		lapic_post(l, (uint8_t)lvt, false, (int)l->index);
 }
 
 bool lapic_post(struct lapic *l, uint8_t vector, bool level, int sender)
@@ -121,8 +123,8 @@ bool lapic_post(struct lapic *l, uint8_t vector, bool level, int sender)
 		__atomic_fetch_and(&l->tmr[w], ~bit, __ATOMIC_RELAXED);
 	old = __atomic_fetch_or(&l->irr[w], bit, __ATOMIC_SEQ_CST);
 	/* Was it set already? Then whoever set it kicks, or has kicked. */
-	if (!(old & bit) && sender != (int)l->id)
-		l->bus->ops->kick(l->bus->ctx, l->id);
+	if (!(old & bit) && sender != (int)l->index)
+		l->bus->ops->kick(l->bus->ctx, l->index);
 	return true;
 }
 

@@ -66,13 +66,16 @@ struct lapic_ops {
 
 struct lapic;
 
-/* All local APICs of the VM; the index is both the vCPU and the APIC id. Set up before any vCPU
- * runs, constant after. */
+#define LAPIC_IDS 256u /* APIC ids are below it */
+
+/* All local APICs of the VM, by vCPU and by APIC id. Set up before any vCPU runs, constant after.
+ */
 struct lapic_bus {
 	const struct lapic_ops *ops;
 	void *ctx;
 	unsigned int count;
 	struct lapic *cpu[TF_MAX_VCPUS];
+	struct lapic *by_id[LAPIC_IDS]; /* NULL: nobody has that id */
 };
 
 enum {
@@ -98,8 +101,9 @@ struct lapic {
 	uint64_t pv_eoi;      /* MSR value: GPA | 1; 0: off */
 	uint64_t icr;
 	struct lapic_bus *bus;
-	uint32_t id;
-	uint32_t tpr; /* 8 bits */
+	uint32_t index; /* the vCPU */
+	uint32_t id;	/* the APIC id, fixed */
+	uint32_t tpr;	/* 8 bits */
 	uint32_t svr;
 	uint32_t ldr, dfr; /* of xAPIC mode; x2APIC's LDR is computed */
 	uint32_t esr, esr_latent;
@@ -109,9 +113,9 @@ struct lapic {
 	bool pv_eoi_armed; /* the guest's word says "no EOI needed" */
 };
 
-/* Power-on state: xAPIC mode, enabled in the base MSR, software-disabled; BSP if id is 0. Also puts
- * it on the bus. */
-void lapic_create(struct lapic *l, struct lapic_bus *bus, unsigned int id);
+/* Power-on state: xAPIC mode, enabled in the base MSR, software-disabled; BSP if the index is 0.
+ * Also puts it on the bus. id: below LAPIC_IDS, and nobody else's. */
+void lapic_create(struct lapic *l, struct lapic_bus *bus, unsigned int index, unsigned int id);
 /* What INIT does: as power-on, but the base MSR (mode included) stays. Own CPU. Pending interrupts
  * are lost, the timer is off. */
 void lapic_init_reset(struct lapic *l);

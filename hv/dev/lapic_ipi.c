@@ -41,13 +41,13 @@ static bool take(struct lapic *l, const struct lapic_msg *m, int sender)
 	case LAPIC_LOWEST:
 		return lapic_post(l, m->vector, m->level, sender);
 	case LAPIC_NMI:
-		b->ops->nmi(b->ctx, l->id);
+		b->ops->nmi(b->ctx, l->index);
 		return true;
 	case LAPIC_INIT:
-		b->ops->init(b->ctx, l->id);
+		b->ops->init(b->ctx, l->index);
 		return true;
 	case LAPIC_SIPI:
-		b->ops->sipi(b->ctx, l->id, m->vector);
+		b->ops->sipi(b->ctx, l->index, m->vector);
 		return true;
 	default:
 		return false;
@@ -56,15 +56,14 @@ static bool take(struct lapic *l, const struct lapic_msg *m, int sender)
 
 unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *m, int sender)
 {
-	unsigned int first = 0, end = bus->count, taken = 0;
+	unsigned int taken = 0;
 
 	if (!m->logical && m->dest != DEST_ALL) {
-		if (m->dest >= bus->count)
-			return 0;
-		first = m->dest;
-		end = first + 1;
+		struct lapic *l = m->dest < LAPIC_IDS ? bus->by_id[m->dest] : NULL;
+
+		return l && matches(l, m) && take(l, m, sender);
 	}
-	for (unsigned int i = first; i < end; i++) {
+	for (unsigned int i = 0; i < bus->count; i++) {
 		if (!matches(bus->cpu[i], m) || !take(bus->cpu[i], m, sender))
 			continue;
 		taken++;
@@ -78,9 +77,9 @@ unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *m, in
 static void send_others(struct lapic *l, const struct lapic_msg *m)
 {
 	for (unsigned int i = 0; i < l->bus->count; i++)
-		if (i != l->id &&
+		if (i != l->index &&
 		    (__atomic_load_n(&l->bus->cpu[i]->base, __ATOMIC_RELAXED) & APIC_BASE_EN))
-			take(l->bus->cpu[i], m, (int)l->id);
+			take(l->bus->cpu[i], m, (int)l->index);
 }
 
 void lapic_icr_send(struct lapic *l, uint32_t low, uint32_t dest)
@@ -102,15 +101,15 @@ void lapic_icr_send(struct lapic *l, uint32_t low, uint32_t dest)
 	}
 	switch ((low & ICR_SHORTHAND) >> 18) {
 	case 0:
-		lapic_bus_send(l->bus, &m, (int)l->id);
+		lapic_bus_send(l->bus, &m, (int)l->index);
 		break;
 	case 1:
 		if (m.delivery == LAPIC_FIXED)
-			lapic_post(l, m.vector, false, (int)l->id);
+			lapic_post(l, m.vector, false, (int)l->index);
 		break;
 	case 2:
 		m.dest = DEST_ALL;
-		lapic_bus_send(l->bus, &m, (int)l->id);
+		lapic_bus_send(l->bus, &m, (int)l->index);
 		break;
 	case 3:
 		send_others(l, &m);
@@ -136,7 +135,7 @@ int64_t lapic_kvm_ipi(struct lapic_bus *bus, unsigned int sender, uint64_t a1, u
 		for (uint64_t left = map[w]; left; left &= left - 1) {
 			uint64_t id = a3 + w * 64 + (unsigned int)__builtin_ctzll(left);
 
-			if (id < a3 || id >= bus->count)
+			if (id < a3 || id >= LAPIC_IDS)
 				continue;
 			m.dest = (uint32_t)id;
 			sent += lapic_bus_send(bus, &m, (int)sender);

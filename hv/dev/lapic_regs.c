@@ -156,7 +156,7 @@ void lapic_mmio_write(struct lapic *l, unsigned int offset, uint32_t value)
 	uint32_t dest;
 
 	switch (n) {
-	case REG_ID: /* fixed: it is also the vCPU's index */
+	case REG_ID: /* fixed */
 	case REG_RRD:
 		return;
 	case REG_LDR:

@@ -12,14 +12,14 @@
 
 static uint64_t now(const struct lapic *l)
 {
-	return l->bus->ops->now(l->bus->ctx, l->id);
+	return l->bus->ops->now(l->bus->ctx, l->index);
 }
 
 static void arm(struct lapic *l, uint64_t deadline)
 {
 	l->deadline = deadline;
 	if (l->bus->ops->timer_arm)
-		l->bus->ops->timer_arm(l->bus->ctx, l->id, deadline);
+		l->bus->ops->timer_arm(l->bus->ctx, l->index, deadline);
 }
 
 /* The divide register's bits 3, 1, 0 as a shift: 0 means 2, 7 means 1. */
@@ -120,6 +120,6 @@ bool lapic_timer_check(struct lapic *l)
 	if ((lvt & 0xff) < 16)
 		lapic_error(l, ESR_RECEIVE_VECTOR);
 	else
-		lapic_post(l, (uint8_t)lvt, false, (int)l->id);
+		lapic_post(l, (uint8_t)lvt, false, (int)l->index);
 	return true;
 }

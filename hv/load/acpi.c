@@ -244,6 +244,11 @@ static void put_override(struct build *b, uint8_t irq, uint32_t gsi, uint16_t fl
 	put(b, flags, 2);
 }
 
+static uint32_t id_of(const struct acpi_config *c, unsigned int cpu)
+{
+	return c->apic_id ? c->apic_id[cpu] : cpu;
+}
+
 static size_t build_madt(struct build *b, const struct acpi_config *c)
 {
 	size_t start = table_begin(b, "APIC", 4);
@@ -251,18 +256,19 @@ static size_t build_madt(struct build *b, const struct acpi_config *c)
 	put(b, LAPIC_DEFAULT_BASE, 4);
 	put(b, 1, 4); /* a pair of 8259 is there, too */
 	for (unsigned int i = 0; i < c->cpus; i++) {
-		bool x2 = i >= X2_FIRST;
+		uint32_t id = id_of(c, i);
+		bool x2 = id >= X2_FIRST;
 
 		put(b, x2 ? 9 : 0, 1);
 		put(b, x2 ? 16 : 8, 1);
 		if (x2) {
 			put(b, 0, 2);
-			put(b, i, 4);
+			put(b, id, 4);
 			put(b, 1, 4); /* enabled */
 			put(b, i, 4);
 		} else {
 			put(b, i, 1);
-			put(b, i, 1);
+			put(b, id, 1);
 			put(b, 1, 4);
 		}
 	}
@@ -282,34 +288,39 @@ static size_t build_madt(struct build *b, const struct acpi_config *c)
 	return start;
 }
 
+static void put_cpu_affinity(struct build *b, uint32_t id, uint32_t node)
+{
+	if (id >= X2_FIRST) {
+		put(b, 2, 1);
+		put(b, 24, 1);
+		put(b, 0, 2);
+		put(b, node, 4);
+		put(b, id, 4);
+		put(b, 1, 4);
+		put(b, 0, 8);
+	} else {
+		put(b, 0, 1);
+		put(b, 16, 1);
+		put(b, node & 0xff, 1);
+		put(b, id, 1);
+		put(b, 1, 4);
+		put(b, 0, 1);
+		put(b, node >> 8, 3);
+		put(b, 0, 4);
+	}
+}
+
+/* The CPUs go by their nodes: Linux numbers nodes as it meets them here. */
 static size_t build_srat(struct build *b, const struct acpi_config *c)
 {
 	size_t start = table_begin(b, "SRAT", 3);
 
 	put(b, 1, 4);
 	put(b, 0, 8);
-	for (unsigned int i = 0; i < c->cpus; i++) {
-		uint32_t node = c->cpu_node[i];
-
-		if (i >= X2_FIRST) {
-			put(b, 2, 1);
-			put(b, 24, 1);
-			put(b, 0, 2);
-			put(b, node, 4);
-			put(b, i, 4);
-			put(b, 1, 4);
-			put(b, 0, 8);
-		} else {
-			put(b, 0, 1);
-			put(b, 16, 1);
-			put(b, node & 0xff, 1);
-			put(b, i, 1);
-			put(b, 1, 4);
-			put(b, 0, 1);
-			put(b, node >> 8, 3);
-			put(b, 0, 4);
-		}
-	}
+	for (unsigned int node = 0; node < c->nodes; node++)
+		for (unsigned int i = 0; i < c->cpus; i++)
+			if (c->cpu_node[i] == node)
+				put_cpu_affinity(b, id_of(c, i), node);
 	for (unsigned int i = 0; i < c->ranges; i++) {
 		put(b, 1, 1);
 		put(b, 40, 1);

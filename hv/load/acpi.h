@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ACPI_MAX_RANGES 16u
-
 /* Memory of a guest node. */
 struct acpi_range {
 	uint64_t start, bytes;
@@ -20,13 +18,14 @@ struct acpi_range {
 
 struct acpi_config {
 	unsigned int cpus;
-	uint16_t pm_timer; /* port; 0: none */
-	bool pm_timer_32;  /* it counts 32 bits, not 24 */
+	const uint8_t *apic_id; /* one for each CPU; NULL: its number */
+	uint16_t pm_timer;	/* port; 0: none */
+	bool pm_timer_32;	/* it counts 32 bits, not 24 */
 	/* Nodes: 0 or 1: no SRAT, no SLIT. */
 	unsigned int nodes;
 	const uint8_t *cpu_node; /* one for each CPU */
 	unsigned int ranges;
-	struct acpi_range range[ACPI_MAX_RANGES];
+	const struct acpi_range *range;
 	const uint8_t *distance; /* nodes * nodes; NULL: 10 near, 20 far */
 };
 

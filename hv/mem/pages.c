@@ -35,7 +35,7 @@ struct block {
 struct pool {
 	struct spin lock;
 	struct block *whole, *broken;
-	uint64_t pages;
+	struct pages_count pages;
 } __attribute__((aligned(64)));
 
 static struct pool pool[ACPI_NODES_MAX];
@@ -87,13 +87,21 @@ static void free_page(uint64_t pa)
 	HV_ASSERT(!(b->free[i / 64] & (1ull << (i % 64))));
 	b->free[i / 64] |= 1ull << (i % 64);
 	b->count++;
-	p->pages++;
+	p->pages.free++;
 	if (b->count == 1 || b->count == BLOCK_PAGES)
 		block_relist(p, b);
 	spin_unlock(&p->lock);
 }
 
-static uint64_t alloc_page(struct pool *p)
+static void count_given(struct pool *p, bool local, unsigned int n)
+{
+	if (local)
+		p->pages.local += n;
+	else
+		p->pages.remote += n;
+}
+
+static uint64_t alloc_page(struct pool *p, bool local)
 {
 	struct block *b;
 	uint64_t pa = 0;
@@ -109,7 +117,8 @@ static uint64_t alloc_page(struct pool *p)
 		b->free[w] &= b->free[w] - 1;
 		pa = block_base(b) + ((w * 64ull + bit) << 12);
 		b->count--;
-		p->pages--;
+		p->pages.free--;
+		count_given(p, local, 1);
 		if (b->count == 0 || b->count == BLOCK_PAGES - 1)
 			block_relist(p, b);
 		break;
@@ -118,7 +127,7 @@ static uint64_t alloc_page(struct pool *p)
 	return pa;
 }
 
-static uint64_t alloc_block(struct pool *p)
+static uint64_t alloc_block(struct pool *p, bool local)
 {
 	struct block *b;
 	uint64_t pa = 0;
@@ -129,7 +138,8 @@ static uint64_t alloc_block(struct pool *p)
 		list_remove(b);
 		memset(b->free, 0, sizeof(b->free));
 		b->count = 0;
-		p->pages -= BLOCK_PAGES;
+		p->pages.free -= BLOCK_PAGES;
+		count_given(p, local, BLOCK_PAGES);
 		pa = block_base(b);
 	}
 	spin_unlock(&p->lock);
@@ -145,7 +155,7 @@ static void free_block(uint64_t pa)
 	HV_ASSERT(b->count == 0 && !(pa & (BLOCK_BYTES - 1)));
 	memset(b->free, 0xff, sizeof(b->free));
 	b->count = BLOCK_PAGES;
-	p->pages += BLOCK_PAGES;
+	p->pages.free += BLOCK_PAGES;
 	block_relist(p, b);
 	spin_unlock(&p->lock);
 }
@@ -154,7 +164,7 @@ uint64_t pages_alloc(unsigned int node, unsigned int order)
 {
 	for (unsigned int i = 0; i < acpi.nodes; i++) {
 		struct pool *p = &pool[(node + i) % acpi.nodes];
-		uint64_t pa = order ? alloc_block(p) : alloc_page(p);
+		uint64_t pa = order ? alloc_block(p, i == 0) : alloc_page(p, i == 0);
 
 		if (pa)
 			return pa;
@@ -185,12 +195,23 @@ void *pages_zalloc(unsigned int node)
 	return memset((void *)(uintptr_t)pa, 0, 4096);
 }
 
+struct pages_count pages_count(unsigned int node)
+{
+	const struct pages_count *p = &pool[node].pages;
+
+	return (struct pages_count){
+		.free = __atomic_load_n(&p->free, __ATOMIC_RELAXED),
+		.local = __atomic_load_n(&p->local, __ATOMIC_RELAXED),
+		.remote = __atomic_load_n(&p->remote, __ATOMIC_RELAXED),
+	};
+}
+
 uint64_t pages_free_bytes(void)
 {
 	uint64_t pages = 0;
 
 	for (unsigned int i = 0; i < acpi.nodes; i++)
-		pages += __atomic_load_n(&pool[i].pages, __ATOMIC_RELAXED);
+		pages += pages_count(i).free;
 	return pages * 4096;
 }
 

@@ -15,8 +15,8 @@ void pages_init_high(void);
 /* Give a page-aligned range to its pool (a module's memory once it was copied). */
 void pages_add(uint64_t start, uint64_t end);
 
-/* 2^order pages (order 0 or 9) of a node, of another when it has none; 0: none left. Contents are
- * undefined. From any CPU. */
+/* 2^order pages (order 0 or 9) of a node, of the next that has some when it has none; 0: none left.
+ * Contents are undefined. From any CPU. */
 uint64_t pages_alloc(unsigned int node, unsigned int order);
 void pages_free(uint64_t pa, unsigned int order);
 
@@ -24,5 +24,12 @@ void pages_free(uint64_t pa, unsigned int order);
 void *pages_zalloc(unsigned int node);
 
 uint64_t pages_free_bytes(void);
+
+/* Of one node's pool, 4 KiB pages: those it has, those it gave to whoever asked for this node
+ * (frees are not taken off), and those it gave because the node that was asked had none. */
+struct pages_count {
+	uint64_t free, local, remote;
+};
+struct pages_count pages_count(unsigned int node);
 
 #endif

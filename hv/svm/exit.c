@@ -34,7 +34,7 @@ static uint64_t host_xcr0(void)
 static void exit_cpuid(struct vcpu *v)
 {
 	const struct cpuid_vcpu state = {
-		.apic_id = v->index,
+		.apic_id = v->apic.id,
 		.apic_enabled = v->apic.base & APIC_BASE_EN,
 		.cr4 = v->vmcb->save.cr4,
 		.xcr0 = host_xcr0(),

@@ -5,6 +5,7 @@
  * sleeps; an exit of any other kind needs no STGI, CLGI, STI or CLI at all.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/cmdline.h"
 #include "core/report.h"
 #include "core/vm.h"
 #include "cpu/apic.h"
@@ -16,7 +17,8 @@ void interrupt_timer(void);
 void interrupt_kick(void);
 void interrupt_com1(void);
 
-static uint64_t next_report; /* vCPU 0's CPU only */
+/* vCPU 0's CPU only: host TSC; 0: never. */
+static uint64_t next_report, next_regroup;
 
 void interrupt_timer(void)
 {
@@ -44,12 +46,30 @@ static void window(void)
 	__asm__ volatile("stgi\n\tnop\n\tclgi" ::: "memory");
 }
 
+/* Of two times, of which 0 is never. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
+/* A test aid: from the grouping that was chosen to one group for all, and back. */
+static void regroup(void)
+{
+	bool merged = tf_grouping(vm.mmu) == TF_GROUPS_ONE;
+	enum tf_status s = tf_regroup(vm.mmu, merged ? cmdline.groups : TF_GROUPS_ONE);
+
+	if (s != TF_OK && s != TF_E_NOMEM) /* then nothing has changed: next time */
+		vm_fail("changing the groups: %s", tf_status_text(s));
+}
+
 void svm_timer_arm(struct vcpu *v)
 {
 	uint64_t at = v->guest_deadline;
 
-	if (v->index == 0 && next_report && (!at || next_report < at))
-		at = next_report;
+	if (v->index == 0) {
+		at = sooner(at, next_report);
+		at = sooner(at, next_regroup);
+	}
 	if (at == v->armed)
 		return;
 	v->armed = at;
@@ -68,6 +88,10 @@ static void timer_work(struct vcpu *v)
 	if (v->index == 0 && now >= next_report) {
 		next_report = now + (uint64_t)vm.tsc_khz * 1000;
 		report_counters();
+	}
+	if (v->index == 0 && next_regroup && now >= next_regroup) {
+		next_regroup = now + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
+		regroup();
 	}
 	svm_timer_arm(v);
 }
@@ -305,6 +329,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 	v->kind = KIND_OTHER;
 	if (v->index == 0) {
 		next_report = v->exit_tsc + (uint64_t)vm.tsc_khz * 1000;
+		if (cmdline.regroup_ms)
+			next_regroup = v->exit_tsc + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
 		svm_timer_arm(v);
 	}
 	for (;;) {

@@ -91,6 +91,65 @@ is 64 '--cpus -1: give' run --cpus=-1
 is 64 '--cpus two: give' run --cpus two
 is 64 '--cpus : give' run --cpus ''
 is 64 '--mode both: give nested or shadow' run --mode both
+is 64 '--nodes 0: give a number from 1 to 64' run --nodes 0
+is 64 '--nodes 65: give' run --nodes 65
+is 64 '--nodes two: give' run --nodes two
+is 64 '--nodes 2M: give' run --nodes 2M
+is 64 '--nodes : give' run --nodes ''
+is 64 '--nodes 3: more nodes than CPUs \(2\)' run --nodes 3
+is 64 '--nodes 8: more nodes than CPUs \(4\)' run --cpus 4 --nodes 8
+is 64 '--nodes 16: too little memory for each of them: give at least --mem 128M' run --nodes 16 --cpus 16 --mem 64M
+is 64 '--nodes 3: but --node was given 2 times' run --nodes 3 --node cpus=0,mem=64M --node cpus=1,mem=64M
+
+is 64 '--node : give cpus=LIST,mem=SIZE' run --node ''
+is 64 '--node 0-1: give cpus=LIST,mem=SIZE' run --node 0-1
+is 64 '--node cpus=0: give its memory too' run --node cpus=0
+is 64 '--node mem=64M: no node|--node: no node has a CPU' run --node mem=64M
+is 64 '--node cpus=,mem=64M: cpus= takes a list' run --node cpus=,mem=64M
+is 64 '--node cpus=1-0,mem=64M: cpus= takes' run --node cpus=1-0,mem=64M
+is 64 '--node cpus=64,mem=64M: cpus= takes a list such as 0-1,4 of CPUs below 64' run --node cpus=64,mem=64M
+is 64 '--node cpus=0-,mem=64M: cpus= takes' run --node cpus=0-,mem=64M
+is 64 '--node cpus=0,1: give its memory too' run --node cpus=0,1
+is 64 '--node cpus=0,mem=64: mem= takes' run --node cpus=0,mem=64
+is 64 '--node cpus=0,mem=64MB: give' run --node cpus=0,mem=64MB
+is 64 '--node cpus=0,mem=64M,: give' run --node cpus=0,mem=64M,
+is 64 '--node cpus=0,mem=64M,mem=64M: give' run --node cpus=0,mem=64M,mem=64M
+is 64 '--node cpus=0,mem=64M,size=3: give' run --node cpus=0,mem=64M,size=3
+is 64 '--node cpus=0,mem=65M: give its memory as a multiple of 2M' run --node cpus=0,mem=65M
+is 64 '--node cpus=0,mem=4M: too little memory: give at least 8M' run --node cpus=0,mem=4M
+is 64 '--node cpus=0,mem=99999999999999999999G: too much' run --node cpus=0,mem=99999999999999999999G
+is 64 '^twofold: 400.1G of memory on 2 nodes do not fit: .* this machine has' run --node cpus=0,mem=128M --node cpus=1,mem=400G
+is 64 '--node: too little memory on all nodes: give at least 32M' run --node cpus=0,mem=8M --node cpus=1,mem=8M
+is 64 '--node cpus=1-2,mem=64M: CPU 1 is in node 0 already' run --node cpus=0-1,mem=64M --node cpus=1-2,mem=64M
+is 64 '--node: CPU 1 is in no node' run --node cpus=0,mem=64M --node cpus=2,mem=64M
+is 64 '--node: CPU 2 is in no node' run --cpus 3 --node cpus=0,mem=64M --node cpus=1,mem=64M
+is 64 '--node: CPU 3 is in a node, but --cpus 2 has none' run --cpus 2 --node cpus=0-1,mem=64M --node cpus=2-3,mem=64M
+is 64 '--mem 256M: the nodes have 128M together' run --mem 256M --node cpus=0,mem=64M --node cpus=1,mem=64M
+tests=$((tests + 1))
+# shellcheck disable=SC2046 # words are meant
+timeout 20 "$twofold" run --node cpus=0,mem=64M $(printf -- '--node mem=8M %.0s' $(seq 64)) >out 2>err
+[ $? = 64 ] && grep -q 'there are 64 nodes already' err || fail "65 nodes: $(cat err)"
+
+is 64 '--distance : give NODE,NODE=DISTANCE' run --nodes 2 --distance ''
+is 64 '--distance 0-1=20: give' run --nodes 2 --distance 0-1=20
+is 64 '--distance 0,1: give' run --nodes 2 --distance 0,1
+is 64 '--distance 0,1=x: give' run --nodes 2 --distance 0,1=x
+is 64 '--distance 0,64=20: give NODE,NODE=DISTANCE with nodes below 64' run --nodes 2 --distance 0,64=20
+is 64 '--distance 0,2=20: there is no node 2: the last one is 1' run --nodes 2 --distance 0,2=20
+is 64 '--distance 0,1=21: there is no node 1: the last one is 0' run --distance 0,1=21
+is 64 '--distance 0,1=10: between nodes it is from 11 to 254' run --nodes 2 --distance 0,1=10
+is 64 '--distance 0,1=255: between' run --nodes 2 --distance 0,1=255
+is 64 '--distance 1,1=11: from a node to itself it is 10' run --nodes 2 --distance 1,1=11
+is 64 '--distance 0,1=22: it was 21 before' run --nodes 2 --distance 0,1=21 --distance 0,1=22
+
+is 64 '--groups two: give node, one or vcpu' run --groups two
+is 64 '--install key: give lock or cas' run --install key
+is 64 '--regroup-every 0: give milliseconds from 1 to 86400000' run --regroup-every 0
+is 64 '--regroup-every soon: give' run --regroup-every soon
+is 64 '--regroup-every : give' run --regroup-every ''
+is 64 '--regroup-every 99999999999: give' run --regroup-every 99999999999
+is 64 '--regroup-every: with --groups one there is nothing' run --groups one --regroup-every 50
+
 is 64 '--timeout 0: give' run --timeout 0
 is 64 '--timeout soon: give' run --timeout soon
 is 64 '--timeout nan: give' run --timeout nan
@@ -138,6 +197,41 @@ holds "stats of a run" jq -e '.mode == "nested" and .cpus == 2 and .mem == 53687
 	.machine.qemu == "0.0"' s.json >/dev/null
 holds "a table of two runs" "$twofold" table s.json s.json >table
 holds "its exits" grep -qE '^  hlt +30 +30$' table
+holds "groups and nodes in the stats" jq -e '.nodes == [{"cpus":"0-1","mem":536870912,"distances":[10]}] and
+	(.groups | length) == 2 and .groups_now == 2 and .grouping == "node" and .grouping_now == "one" and
+	.install == "lock" and .copies == 7 and .regroups == 8 and .frames_local == 9 and
+	.pages_local == 10 and .pages_remote == 11 and (.host_nodes | length) == 1' s.json >/dev/null
+holds "two groups in the table" grep -qE '^  1: pages of its tables +4 +4$' table
+holds "no nodes for one" grep -qxE 'numa:|objects:' out
+
+# ---- nodes ----
+
+# says WHAT LINE: the stand-in for QEMU was given that.
+says() {
+	holds "$1" grep -qxF -- "$2" out
+}
+is 0 '' run --nodes 2 --cpus 5 --mem 129M --stats s.json
+says "two nodes: words" 'append: mode=nested mem=129M node=0-2:64M node=3-4:65M'
+says "two nodes: CPUs" 'numa: node,nodeid=0,memdev=node0,cpus=0,cpus=1,cpus=2 node,nodeid=1,memdev=node1,cpus=3,cpus=4'
+says "two nodes: smp" 'smp: 5'
+holds "two nodes: sizes" awk -F'[=,M ]+' '/^memory:/ { all = $2 } /^objects:/ { sum = $6 + $11; odd = $6 % 2 + $11 % 2 }
+	END { exit !(all == sum && sum >= 129 + 64 && !odd) }' out
+holds "two nodes: stats" jq -e '.nodes == [{"cpus":"0-2","mem":67108864,"distances":[10,20]},
+	{"cpus":"3-4","mem":68157440,"distances":[20,10]}]' s.json >/dev/null
+holds "two nodes: table" grep -qE '^nodes +2$' <("$twofold" table s.json)
+is 0 '' run --node mem=64M,cpus=1,3 --node cpus=0,2,mem=32M --node mem=8M --groups vcpu --install cas \
+	--regroup-every 50 --distance 0,1=15 --distance 1,2=31 --distance 2,1=42 --distance 2,2=10
+says "listed nodes: words" "append: mode=nested mem=104M node=1,3:64M node=0,2:32M node=:8M \
+distance=0:10,15,20 distance=1:15,10,31 distance=2:20,42,10 groups=vcpu install=cas regroup=50"
+says "listed nodes: smp" 'smp: 4'
+holds "listed nodes: distances" grep -q ' dist,src=1,dst=2,val=31 dist,src=2,dst=0,val=20 dist,src=2,dst=1,val=42 ' out
+is 0 '' run --nodes 2 --node cpus=0,mem=64M --node cpus=1,mem=64M --cpus 2 --mem 128M
+says "told twice, and the same" 'append: mode=nested mem=128M node=0:64M node=1:64M'
+is 0 '' run --nodes 1 --groups one
+says "one node: words" 'append: mode=nested mem=512M groups=one'
+is 0 '' run --nodes 64 --cpus 64 --distance 0,63=99
+says "64 nodes: smp" 'smp: 64'
+
 is 0 '' run --mode shadow --append 'console=hvc0'
 holds "the user's console" grep -qE '^modules: [^ ]+ console=hvc0,' out
 holds "the mode" grep -q '^append: mode=shadow ' out
@@ -156,11 +250,13 @@ export FAKE=assert && is 3 'the hypervisor stopped: assert' run
 export FAKE=error FAKE_CODE=66 && is 66 'one clear line' run
 export FAKE_CODE=3 && is 3 'one clear line' run
 export FAKE=unfit && is 3 '^twofold: one clear line' run
-export FAKE=die && is 3 'the hypervisor died without a last word' run
+export FAKE=die && is 3 'the hypervisor died without a last word: QEMU was killed by SIGKILL$' run
+export FAKE=leave && is 3 'the hypervisor died without a last word: QEMU ended with status 5$' run
 export FAKE=nostart
 timeout 20 "$twofold" run >out 2>err </dev/null
 holds "a QEMU that does not start: status" [ $? = 3 ]
 holds "a QEMU that does not start: why" grep -q "QEMU: .*cannot set up guest memory" err
+holds "a QEMU that does not start: how" grep -q "did not start: QEMU ended with status 1$" err
 
 export FAKE=hang
 is 124 'the time limit of 0.5 s has passed' run --timeout 0.5 --stats s.json
@@ -235,9 +331,10 @@ for args in --help 'run --help' 'table --help' --version 'run --version'; do
 	# shellcheck disable=SC2086
 	timeout 20 "$twofold" $args >out 2>err && [ -s out ] && [ ! -s err ] || fail "twofold $args"
 done
-for option in kernel initrd append cpus mem mode stats timeout verbose; do
+for option in kernel initrd append cpus mem mode nodes node distance groups install regroup-every \
+	stats timeout verbose; do
 	timeout 20 "$twofold" run --help | grep -q -e "--$option" || fail "run --help hides --$option"
-	grep -q -e "$option" "$here/../../man/twofold.1" || fail "the manual page hides --$option"
+	grep -q -e "${option//-/.*-}" "$here/../../man/twofold.1" || fail "the manual page hides --$option"
 	tests=$((tests + 2))
 done
 

@@ -165,12 +165,16 @@ static void test_nodes(void **state)
 {
 	const uint8_t node[6] = {0, 0, 1, 1, 0, 1};
 	const uint8_t distance[4] = {10, 21, 21, 10};
+	const uint8_t id[6] = {0, 1, 4, 5, 2, 6};
+	const uint8_t by_node[6] = {0, 1, 4, 2, 3, 5};
+	const struct acpi_range range[2] = {{0, 0x10000000, 0}, {0x10000000, 0x20000000, 1}};
 	const struct acpi_config c = {
 		.cpus = 6,
+		.apic_id = id,
 		.nodes = 2,
 		.cpu_node = node,
 		.ranges = 2,
-		.range = {{0, 0x10000000, 0}, {0x10000000, 0x20000000, 1}},
+		.range = range,
 		.distance = distance,
 	};
 	const uint8_t *srat, *slit, *p;
@@ -184,8 +188,8 @@ static void test_nodes(void **state)
 	assert_non_null(slit);
 	for (p = srat + 48; p < srat + get(srat + 4, 4); p += p[1]) {
 		if (p[0] == 0) {
-			assert_int_equal(p[3], cpus);
-			assert_int_equal(p[2], node[cpus]);
+			assert_int_equal(p[3], id[by_node[cpus]]);
+			assert_int_equal(p[2], node[by_node[cpus]]);
 			cpus++;
 		} else {
 			assert_int_equal(p[0], 1);

@@ -52,6 +52,18 @@ static void everything(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
 	}
 }
 
+/* And four caches, as AMD tells them. */
+static void cached(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
+{
+	static const uint32_t level[4] = {1, 1, 2, 3};
+
+	everything(leaf, subleaf, r);
+	if (leaf == 0x80000006)
+		*r = (struct cpuid_regs){0, 0, 0x1234, 0x5678};
+	if (leaf == 0x8000001d)
+		*r = (struct cpuid_regs){subleaf < 4 ? level[subleaf] << 5 | 3 : 0, 1, 2, 3};
+}
+
 /* One that has nothing beyond long mode. */
 static void little(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
 {
@@ -127,7 +139,7 @@ static int setup(void **state)
 	vcpu = (struct cpuid_vcpu){.apic_id = 2, .apic_enabled = true, .xcr0 = 1};
 	memset(&bus, 0, sizeof(bus));
 	bus.ops = &ops;
-	lapic_create(&apic, &bus, 0);
+	lapic_create(&apic, &bus, 0, 0);
 	msr_create_shared(&shared);
 	msr_create(&msrs, 1000);
 	return 0;
@@ -239,6 +251,30 @@ static void test_topology(void **state)
 		assert_int_equal(ask(0x8000001e, 0).eax, vcpu.apic_id);
 		assert_int_equal(ask(0x8000001e, 0).ebx, vcpu.apic_id);
 		assert_int_equal(ask(0x8000001e, 0).ecx, 0);
+	}
+}
+
+/* With packages there is no last level of cache for a kernel to share between them. */
+static void test_packages(void **state)
+{
+	unsigned int levels = 0;
+
+	(void)state;
+	policy.host = cached;
+	policy.cpus = 3;
+	for (int packages = 0; packages < 2; packages++) {
+		policy.packages = packages;
+		assert_int_equal(ask(0x80000006, 0).edx != 0, !packages);
+		assert_int_equal(ask(0x80000006, 0).ecx, 0x1234);
+		for (levels = 0; ask(0x8000001d, levels).eax & 0x1f;)
+			levels++;
+		assert_int_equal(levels, packages ? 3 : 4);
+		assert_int_equal(ask(0x8000001d, 2).eax >> 14 & 0xfff, 0);
+		if (!packages)
+			assert_int_equal(ask(0x8000001d, 3).eax >> 14 & 0xfff, 2);
+		/* Bits 0 and 1 of the id tell the core. */
+		assert_int_equal(ask(0x0b, 1).eax, 2);
+		assert_int_equal(ask(0x80000008, 0).ecx, 2 << 12 | 2);
 	}
 }
 
@@ -449,6 +485,7 @@ int main(void)
 		cmocka_unit_test_setup(test_wishes, setup),
 		cmocka_unit_test_setup(test_state_bits, setup),
 		cmocka_unit_test_setup(test_topology, setup),
+		cmocka_unit_test_setup(test_packages, setup),
 		cmocka_unit_test_setup(test_hypervisor, setup),
 		cmocka_unit_test_setup(test_little, setup),
 		cmocka_unit_test_setup(test_allowed, setup),

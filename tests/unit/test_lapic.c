@@ -107,7 +107,7 @@ static int setup(void **state)
 	memset(&bus, 0, sizeof(bus));
 	bus.ops = &ops;
 	for (unsigned int i = 0; i < CPUS; i++)
-		lapic_create(&cpu[i], &bus, i);
+		lapic_create(&cpu[i], &bus, i, i);
 	ioapic_create(&io, &bus);
 	return 0;
 }
@@ -363,6 +363,40 @@ static void test_kvm_ipi(void **state)
 	assert_int_equal(world.nmis[1], 1);
 	assert_int_equal(lapic_kvm_ipi(&bus, 0, 2, 0, 0, 0x500), -22);
 	assert_int_equal(lapic_kvm_ipi(&bus, 0, 2, 0, 0, 0x40050), -22);
+}
+
+/* Ids with gaps, as packages make them: CPU i has id 13 * i. */
+static void test_sparse_ids(void **state)
+{
+	uint64_t v;
+
+	(void)state;
+	memset(&bus, 0, sizeof(bus));
+	bus.ops = &ops;
+	for (unsigned int i = 0; i < CPUS; i++)
+		lapic_create(&cpu[i], &bus, i, 13 * i);
+	assert_int_equal(bus.count, CPUS);
+	assert_true(cpu[0].base & APIC_BASE_BSP);
+	assert_int_equal(lapic_mmio_read(&cpu[2], 0x20), 26u << 24);
+	enable_x2();
+	assert_true(lapic_msr_read(&cpu[3], 0x802, &v));
+	assert_int_equal(v, 39);
+	assert_int_equal(read_ok(&cpu[3], 0x80d), 2 << 16 | 1 << 7);
+	write_ok(&cpu[0], 0x830, 39ull << 32 | 0x50);
+	assert_int_equal(holders(0x50), 1 << 3);
+	assert_int_equal(world.kicks[3], 1);
+	write_ok(&cpu[0], 0x830, 3ull << 32 | 0x50); /* nobody's */
+	write_ok(&cpu[0], 0x830, 255ull << 32 | 0x50);
+	write_ok(&cpu[0], 0x830, 256ull << 32 | 0x50);
+	assert_int_equal(holders(0x50), 0);
+	write_ok(&cpu[1], 0x830, 0xc0050); /* all others */
+	assert_int_equal(holders(0x50), 0xfffff & ~2u);
+	write_ok(&cpu[0], 0x830, 0x20080ull << 32 | 0x850); /* logical: cluster 2, member 7 */
+	assert_int_equal(holders(0x50), 1 << 3);
+	write_ok(&cpu[0], 0x830, 13ull << 32 | 0x4699);
+	assert_int_equal(world.sipi[1], 0x99);
+	assert_int_equal(lapic_kvm_ipi(&bus, 0, 1 | 1 << 13 | 1 << 14, 0, 26, 0x50), 2);
+	assert_int_equal(holders(0x50), 1 << 2 | 1 << 3);
 }
 
 static void test_timer(void **state)
@@ -627,6 +661,7 @@ int main(void)
 		cmocka_unit_test_setup(test_ipis_x2, setup),
 		cmocka_unit_test_setup(test_ipis_xapic, setup),
 		cmocka_unit_test_setup(test_kvm_ipi, setup),
+		cmocka_unit_test_setup(test_sparse_ids, setup),
 		cmocka_unit_test_setup(test_timer, setup),
 		cmocka_unit_test_setup(test_offer, setup),
 		cmocka_unit_test_setup(test_pv_eoi, setup),
