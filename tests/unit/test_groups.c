@@ -302,10 +302,10 @@ static void group_goes_behind_a_vcpu(void **state)
 				/* The software's own cache of walks is warm, too. */
 				for (unsigned int k = 0; k < 4; k++) {
 					store(g, i, va + (4 * i + k) * PAGE, round);
-					edit(g, i, entry_of(g, ROOT, va + 32 * PAGE, 0), 0);
-					assert_true(hw_invlpg(&g->hw.cpu[i], va + 32 * PAGE));
+					edit(g, i, entry_of(g, ROOT, va + (32 + i) * PAGE, 0), 0);
+					assert_true(hw_invlpg(&g->hw.cpu[i], va + (32 + i) * PAGE));
 					assert_int_equal(
-						touch(g, i, va + 32 * PAGE, TF_USER, 0).end,
+						touch(g, i, va + (32 + i) * PAGE, TF_USER, 0).end,
 						HW_FAULT);
 				}
 			for (unsigned int i = 0; i < 3; i++) {
@@ -330,11 +330,11 @@ static void group_goes_behind_a_vcpu(void **state)
 			/* They go on where they were: a fault near the last ones, a flush, a page
 			 * that was mapped. */
 			for (unsigned int i = 1; i < 3; i++) {
-				assert_int_equal(touch(g, i, va + 32 * PAGE, TF_USER, 0).end,
+				assert_int_equal(touch(g, i, va + (32 + i) * PAGE, TF_USER, 0).end,
 						 HW_FAULT);
-				edit(g, i, entry_of(g, ROOT, va + 32 * PAGE, 0),
+				edit(g, i, entry_of(g, ROOT, va + (32 + i) * PAGE, 0),
 				     0x205000 | X_P | X_W | X_U);
-				assert_int_equal(load(g, i, va + 32 * PAGE), 0x205);
+				assert_int_equal(load(g, i, va + (32 + i) * PAGE), 0x205);
 				assert_true(hw_invlpg(&g->hw.cpu[i], va));
 				assert_int_equal(load(g, i, va + 4 * i * PAGE), round);
 				check(g);
