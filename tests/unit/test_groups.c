@@ -448,11 +448,11 @@ static void table_goes_while_another_walks_it(void **state)
 }
 
 /* A translation may outlive its entry until its vCPU flushes. It may not outlive the frame, nor a
- * round of the log, nor the trust in a table. */
+ * round of the log, nor one of the accessed bits, nor the trust in a table. */
 static void translation_without_an_entry(void **state)
 {
 	(void)state;
-	for (unsigned int how = 0; how < 3; how++)
+	for (unsigned int how = 0; how < 4; how++)
 		for (unsigned int by = 0; by < 2; by++) {
 			struct tf_config c = groups(TF_SHADOW, 2);
 			c.grouping = by ? TF_GROUPS_NODE : TF_GROUPS_ONE;
@@ -478,12 +478,18 @@ static void translation_without_an_entry(void **state)
 				assert_int_equal(tf_dirty_read(g->vm, gpa(va), PAGE, bits), TF_OK);
 				assert_true(bit(bits, 0));
 				break;
-			default:
+			case 2:
 				assert_int_equal(tf_dirty_start(g->vm, gpa(va), PAGE), TF_OK);
+				break;
+			default:
+				accessed(g, va, 1, bits);
 				break;
 			}
 			r = touch(g, 1, va, TF_USER | TF_WRITE, 3);
-			if (how) {
+			if (how == 3) {
+				accessed(g, va, 1, bits);
+				assert_int_equal(bit(bits, 0), r.end == HW_DONE);
+			} else if (how) {
 				assert_int_equal(tf_dirty_read(g->vm, gpa(va), PAGE, bits), TF_OK);
 				assert_int_equal(bit(bits, 0), r.end == HW_DONE);
 			} else {
