@@ -81,6 +81,7 @@ for t in tests/unit/test_*.c; do
 	t=$(basename "$t" .c)
 	binary "unit/${t#test_}" 300 "build/tests/$t"
 done
+step mistakes 300 scripts/mistakes.sh build
 for suite in matrix random threads; do
 	if compgen -G "tests/$suite/*.c" >/dev/null; then
 		binary $suite 400 build/tests/$suite
