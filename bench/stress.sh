@@ -1,9 +1,12 @@
 #!/bin/bash
-# stress.sh [-m MINUTES] [-c CPUS] [-M MODES]: a guest runs Debian's stress-ng (fork, clone, switch, vm, mmap)
-# for so long in each mode, and then must have no complaint in its log, a good end, and tables within their
-# bound. Defaults: 10 minutes, 4 CPUs, nested,shadow. The mode "none" is the same without a hypervisor.
+# stress.sh [-m MINUTES] [-c CPUS] [-M MODES] [-- OPTIONS]: a guest runs Debian's stress-ng (fork, clone,
+# switch, vm, mmap, and numa when it has several nodes) for so long in each mode, and then must have no complaint
+# in its log, a good end, and tables within their bound. OPTIONS go to "twofold run", for instance
+# "--nodes 2 --groups vcpu --regroup-every 50".
+# Defaults: 10 minutes, 4 CPUs, nested,shadow. The mode "none" is the same without a hypervisor.
 #
-# Logs and numbers: build/stress/MODE.log and .json. Status 1 when something is wrong.
+# Logs and numbers: build/stress/MODE.log and .json (with OPTIONS, their words in the names). Status 1 when
+# something is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
@@ -17,11 +20,13 @@ while getopts m:c:M: option; do
 	c) cpus=$OPTARG ;;
 	M) modes=$OPTARG ;;
 	*)
-		sed -n '2,4s/^# //p' "$0" >&2
+		sed -n '2,6s/^# //p' "$0" >&2
 		exit 64
 		;;
 	esac
 done
+shift $((OPTIND - 1))
+name=$(printf '%s' "$*" | tr -c 'a-z0-9' -)
 
 # The engine's bound on shadow tables when the embedder gives none; in tables of 12 KiB.
 bound=8192
@@ -36,7 +41,7 @@ mkdir -p $build
 
 wrong() {
 	bad=1
-	echo "FAIL stress, $mode, $cpus CPUs: $*"
+	echo "FAIL stress, $mode$name, $cpus CPUs: $*"
 }
 
 run_none() {
@@ -48,7 +53,7 @@ run_none() {
 
 run_ours() {
 	timeout -k 5 $limit build/twofold run --mode "$mode" --cpus "$cpus" --mem ${mem}M \
-		--initrd $build/initramfs.cpio --append "seconds=$seconds" --stats "$out.json" \
+		--initrd $build/initramfs.cpio --append "seconds=$seconds" --stats "$out.json" "$@" \
 		--timeout $((limit - 20)) </dev/null >"$out.log" 2>"$out.err"
 }
 
@@ -63,12 +68,12 @@ numbers_check() {
 }
 
 for mode in ${modes//,/ }; do
-	out=$build/$mode
+	out=$build/$mode$name
 	status=0
 	rm -f "$out".{log,json,err}
 	case $mode in
 	none) run_none || status=$? ;;
-	*) run_ours || status=$? ;;
+	*) run_ours "$@" || status=$? ;;
 	esac
 	[ $status = 0 ] || wrong "status $status: $(tail -n 3 "$out.err")"
 	grep -aq '^guest: stress-ng ended with status 0' "$out.log" ||
@@ -79,7 +84,8 @@ for mode in ${modes//,/ }; do
 	grep -a 'stress-ng: .*metrc:' "$out.log" | tr -d '\r' | sed 's/^.*metrc: \[[0-9]*\] /  /' | head -n 9
 	[ ! -s "$out.json" ] || jq -r '"  \(.mode): \(.guest_seconds | round) s, \(.exits_total) exits, " +
 		"\(.shadow_tables_max) shadow tables at most (bound '$bound'), \(.shadows_reclaimed) reclaimed, " +
-		"\(.table_pages) pages of tables at the end"' "$out.json"
+		"\(.table_pages) pages of tables at the end" +
+		if .regroups > 0 then ", \(.regroups) moves between groups" else "" end' "$out.json"
 done
 [ $bad = 0 ] && echo "stress: $minutes minutes on $cpus CPUs in each of $modes: all well"
 exit $bad

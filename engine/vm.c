@@ -293,7 +293,7 @@ static enum tf_status host_access(struct tf_vm *vm, gpa_t at, void *to, const vo
 		size_t len = TF_PAGE_SIZE - (a.v & TF_PAGE_MASK);
 		if (len > n - done)
 			len = n - done;
-		if (!copy_backed(&op, vm, a, (char *)to + done,
+		if (!copy_backed(&op, vm, a, to ? (char *)to + done : NULL,
 				 from ? (const char *)from + done : NULL, len)) {
 			s = vm_back(&op, vm, NULL, gpa_to_gfn(a));
 			continue;

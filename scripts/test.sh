@@ -82,6 +82,7 @@ for t in tests/unit/test_*.c; do
 	t=$(basename "$t" .c)
 	binary "unit/${t#test_}" 300 "build/tests/$t"
 done
+step mistakes 300 scripts/mistakes.sh build
 for suite in matrix random threads; do
 	if compgen -G "tests/$suite/*.c" >/dev/null; then
 		binary $suite 400 build/tests/$suite
@@ -136,6 +137,8 @@ for mode in nested shadow; do
 	step "nodes/$mode/custom" 320 scripts/nodes.sh $mode $logs/nodes-$mode-custom "$custom" \
 		--node cpus=1,3,mem=194M --node mem=256M,cpus=0,2 --node mem=62M \
 		--distance 0,1=15 --distance 1,2=31 --distance 2,1=42
+	step "nodes/$mode/regroup" 320 scripts/nodes.sh $mode $logs/nodes-$mode-regroup "$two" --nodes 2 \
+		--cpus 4 --groups vcpu --install cas --regroup-every 5
 done
 for mode in nested shadow; do
 	runs $mode "iso/$mode" || continue

@@ -143,7 +143,7 @@ static const char *check_gframe(struct group *g, const struct gframe *gf, uint64
 
 static const char *check_frame(struct tf_vm *vm, const struct block *b, unsigned int i)
 {
-	gfn_t f = gfn(((uint64_t)b->index << 9) + i);
+	gfn_t f = gfn(block_first(b).v + i);
 	uint64_t word = frame_word(block_frame(b, f));
 	bool shadows = false, trusts = false;
 	unsigned int groups = 0;

@@ -228,7 +228,8 @@ static struct block *block_grow(struct memmap *m, gfn_t f, unsigned int node)
 	if (!mid || !child_of(m, &mid[f.v >> (9 + per) & 511], node))
 		return NULL;
 	struct block *b = memmap_block(m, f);
-	__atomic_store_n(&b->index, (uint32_t)(f.v >> 9), __ATOMIC_RELAXED);
+	if (block_first(b).v != (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)))
+		__atomic_store_n(&b->index, (uint32_t)(f.v >> 9), __ATOMIC_RELAXED);
 	return child_of(m, (void **)&b->frames, node) ? b : NULL;
 }
 
@@ -262,7 +263,7 @@ static void frame_set(struct block *b, gfn_t f, hpa_t a)
 /* Block's lock held. */
 static bool back_large(struct memmap *m, struct block *b, const struct slot *s)
 {
-	gfn_t first = gfn((uint64_t)b->index << 9);
+	gfn_t first = block_first(b);
 	hpa_t a;
 	if (b->live || b->large.v || first.v < s->start.v || first.v + BLOCK_FRAMES > s->end.v)
 		return false;

@@ -62,7 +62,7 @@ struct block {
 	hpa_t large;	      /* the 2 MiB page behind it, or 0 (block lock) */
 	uint32_t live;	      /* frames that are backed or leaving (block lock) */
 	uint32_t held;	      /* reasons, atomic, to map it by 4 KiB: tracked, logged, leaving */
-	uint32_t index;	      /* of the block: gfn >> 9 */
+	uint32_t index;	      /* of the block: gfn >> 9; atomic, set before `frames` */
 	uint32_t lock;	      /* rank 15 */
 	/* By group: pointers to 512 struct gframe, then heads of chains of 2 MiB shadow leaves. */
 	struct gframe *gframes[];
@@ -73,7 +73,7 @@ struct slot {
 	unsigned int node;
 };
 
-#define MEMMAP_SLOTS 64
+#define MEMMAP_SLOTS 96 /* 64 nodes, one of them across a hole, and room to cut */
 
 struct memmap {
 	struct lock lock;
@@ -153,6 +153,11 @@ static inline struct block *memmap_block(const struct memmap *m, gfn_t f)
 	if (!page)
 		return NULL;
 	return (struct block *)(page + ((f.v >> 9 & ((1u << per) - 1)) << m->block_shift));
+}
+
+static inline gfn_t block_first(const struct block *b)
+{
+	return gfn((uint64_t)__atomic_load_n(&b->index, __ATOMIC_RELAXED) << 9);
 }
 
 static inline struct frame *block_frame(const struct block *b, gfn_t f)

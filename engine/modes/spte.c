@@ -245,7 +245,7 @@ void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level)
 		return;
 	}
 	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
-		entry_or(&block_frame(b, gfn(((uint64_t)b->index << 9) + i))->word, FRAME_ACCESSED);
+		entry_or(&b->frames[i].word, FRAME_ACCESSED);
 }
 
 static bool chain_age(struct group *g, uint32_t head)

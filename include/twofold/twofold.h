@@ -171,9 +171,9 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 /* ---- groups ---- */
 
 /* Change the grouping while the guest runs: from any CPU, one caller at a time. Each vCPU is kicked
- * and moves to its new group at its next tf_vcpu_load(); a group that nobody is in any more is taken
- * apart, some of it at each later load. TF_E_INVAL: the VM was made without `regroup`; TF_E_NOMEM:
- * nothing changed. */
+ * and moves to its new group at its next tf_vcpu_load(); a group that nobody is in any more is
+ * taken apart, some of it at each later load. TF_E_INVAL: the VM was made without `regroup`;
+ * TF_E_NOMEM: nothing changed. */
 enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping) TF_MUST_CHECK;
 enum tf_grouping tf_grouping(const struct tf_vm *vm);
 

@@ -86,11 +86,29 @@ static void command(struct input *in, struct tf_vm *vm)
 		require(r.end != HW_STUCK && r.end != HW_BROKEN, "access");
 		break;
 	}
-	case 8 ... 14: { /* the host stores an entry */
+	case 8 ... 13: { /* the host stores an entry */
 		uint64_t at = (take(in, 1) % FRAMES) << 12, i = take(in, 1);
 		uint64_t e = entry(in);
 		at += 8 * ((uint64_t[]){0, 1, 256, 511}[i & 3] ^ (i >> 2 & 3));
 		s = tf_mem_write(vm, gpa(at), &e, 8);
+		break;
+	}
+	case 14: { /* other groups; some vCPUs move at once */
+		uint64_t v = take(in, 1);
+		struct tf_counters n;
+		enum tf_grouping was = tf_grouping(vm), to = (enum tf_grouping)(v & 3);
+		s = tf_regroup(vm, to);
+		require(tf_grouping(vm) == (s == TF_OK ? to : was), "grouping");
+		require(s != TF_OK || (hw.conf.regroup && to <= TF_GROUPS_VCPU), "regroup");
+		for (unsigned int i = 0; i < 2; i++)
+			if (v >> (2 + i) & 1) {
+				hw_leave(&hw.cpu[i]);
+				hw_enter(&hw.cpu[i]);
+			}
+		unsigned int there = 0;
+		for (unsigned int i = 0; i < tf_groups_max(vm) + 1; i++)
+			there += tf_group_counters_read(vm, i, &n);
+		require(there >= tf_groups(vm), "groups");
 		break;
 	}
 	case 15:
@@ -153,7 +171,7 @@ static void command(struct input *in, struct tf_vm *vm)
 		if (v & 0x8000)
 			at |= BLOCK;
 		s = v & 0x4000 ? tf_mem_remove(vm, gpa(at), n << 12)
-			       : tf_mem_add(vm, gpa(at), n << 12, 0);
+			       : tf_mem_add(vm, gpa(at), n << 12, v >> 11 & 3);
 		break;
 	}
 	case 27:
@@ -192,7 +210,7 @@ static void command(struct input *in, struct tf_vm *vm)
 		} else {
 			tf_nested_fault(c->v, gpa(take(in, 7)), k & (TF_WRITE | TF_FETCH), &o);
 		}
-		c->loaded = false;
+		hw_leave(c);
 		break;
 	}
 	}
@@ -205,7 +223,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	uint64_t k = take(&in, 1), fail = take(&in, 1);
+	uint64_t k = take(&in, 1), fail = take(&in, 1), groups = take(&in, 1);
 	struct tf_vm *vm;
 	struct tf_config conf = {
 		.mode = k & 1 ? TF_SHADOW : TF_NESTED,
@@ -215,6 +233,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.shadow_pages = k & 4 ? 24 : 0,
 		.host_1g = k & 8,
 		.large_backing = (k & 24) == 24, /* seldom: it is slow */
+		.nodes = 1 + (groups & 3),
+		.grouping = (enum tf_grouping)((groups >> 2 & 3) % 3),
+		.install = groups & 16 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
+		.regroup = groups & 32,
 	};
 
 	if (size < 4 || size > 4096)
@@ -232,7 +254,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool up = tf_vm_create(&host.host, &conf, &vm) == TF_OK;
 	require(up, "create");
 	require(tf_mem_add(vm, gpa(0), FRAMES << 12, 0) == TF_OK, "slot");
-	require(tf_mem_add(vm, gpa(BLOCK), BLOCK, 1) == TF_OK, "slot");
+	require(tf_mem_add(vm, gpa(BLOCK), BLOCK, conf.nodes - 1) == TF_OK, "slot");
 	require(hw_attach(&hw, vm, &r, 1) == TF_OK, "attach");
 	/* Tables to start with: frames 1 to 4 map VA 0 .. 32 KiB; the rest is the input's. */
 	for (uint64_t level = 4; level > 1; level--) {

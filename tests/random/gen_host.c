@@ -119,7 +119,8 @@ static uint64_t goes_to(struct world *w, unsigned int cpu, uint64_t va)
 
 /* One vCPU has a writable translation in its TLB; another, whose tables may be the same, drops the
  * entry that it came from and flushes for itself alone, as the architecture lets it. Then a round
- * of the log begins, or the frame goes: every vCPU must be flushed, though no entry shows why. */
+ * of the log begins, or accessed bits are read, or the frame goes: every vCPU must be flushed,
+ * though no entry shows why. */
 void op_stale(struct world *w, unsigned int cpu)
 {
 	unsigned int other = (unsigned int)below(w, w->conf.vcpus);
@@ -155,7 +156,11 @@ void op_stale(struct world *w, unsigned int cpu)
 		guest_use(w, cpu, va, TF_USER);
 	if (w->failed)
 		return;
-	if (!logged || (f >= DATA_GFN && one_in(w, 4)))
+	unsigned int slot = f - A_GFN < A_N ? 0 : f - B_GFN < B_N ? 1 : 2;
+	bool ages = (logged || f - C_GFN < C_N) && one_in(w, 3);
+	if (ages)
+		op_accessed(w, slot);
+	else if (!logged || (f >= DATA_GFN && one_in(w, 4)))
 		discard(w, f, 1);
 	else if (w->dirty_on)
 		dirty_read(w);
@@ -163,6 +168,8 @@ void op_stale(struct world *w, unsigned int cpu)
 		dirty_start(w, f, 1);
 	for (unsigned int k = 0; k < 3; k++)
 		guest_use(w, other, va, how);
+	if (!w->failed && ages)
+		op_accessed(w, slot);
 	if (!w->failed && w->dirty_on)
 		dirty_read(w);
 }

@@ -166,8 +166,7 @@ int main(int argc, char **argv)
 		{"rounds", required_argument, NULL, 'k'},
 		{NULL, 0, NULL, 0},
 	};
-	struct world_conf c = {.steps = 4000,
-			       .vcpus = 2,
+	struct world_conf c = {.vcpus = 2,
 			       .mode = W_MIXED,
 			       .levels = 4,
 			       .nodes = 1,
@@ -237,11 +236,13 @@ int main(int argc, char **argv)
 		}
 	}
 	if (c.vcpus < 1 || c.vcpus > REF_CPUS || (c.levels != 4 && c.levels != 5) || c.nodes < 1 ||
-	    c.nodes > WORLD_NODES || !c.check_every || !c.steps)
+	    c.nodes > WORLD_NODES || !c.check_every)
 		usage(argv[0]);
 	signal(SIGABRT, on_abort);
 	if (!seeded)
-		return suite(c.steps, 1, rounds) ? 0 : 1;
+		return suite(c.steps ? c.steps : 2000, 1, rounds) ? 0 : 1;
+	if (!c.steps)
+		c.steps = 4000;
 	uint64_t at = run(&c, replay);
 	if (replay && at != c.steps) {
 		/* The same seed does the same up to there: show how it came to pass. */

@@ -83,6 +83,16 @@ static void set_loaded(struct hw_cpu *c, bool to)
 	__atomic_store_n(&c->loaded, to, __ATOMIC_SEQ_CST);
 }
 
+static bool is_loading(const struct hw_cpu *c)
+{
+	return __atomic_load_n(&c->loading, __ATOMIC_SEQ_CST);
+}
+
+static void set_loading(struct hw_cpu *c, bool to)
+{
+	__atomic_store_n(&c->loading, to, __ATOMIC_SEQ_CST);
+}
+
 static void on_flush(void *arg, const struct tf_cpuset *set)
 {
 	struct hw *h = arg;
@@ -98,13 +108,13 @@ static void on_flush(void *arg, const struct tf_cpuset *set)
 	}
 }
 
-/* A kicked vCPU leaves the guest and asks again. */
+/* A kicked vCPU leaves the guest soon and asks again. */
 static void on_kick(void *arg, unsigned int vcpu)
 {
 	struct hw *h = arg;
 
 	if (vcpu < h->cpus)
-		set_loaded(&h->cpu[vcpu], false);
+		__atomic_store_n(&h->cpu[vcpu].kicked, true, __ATOMIC_SEQ_CST);
 }
 
 static bool reaches(const struct hw_cpu *c, uint64_t from, uint64_t to)
@@ -136,7 +146,7 @@ static void on_free(void *arg, hfn_t first, uint64_t n)
 	for (unsigned int i = 0; i < h->cpus; i++) {
 		struct hw_cpu *c = &h->cpu[i];
 		pthread_mutex_lock(&c->guest);
-		if (hw_is_loaded(c) && reaches(c, from, to))
+		if (hw_is_loaded(c) && !is_loading(c) && reaches(c, from, to))
 			hw_break(h,
 				 "frame %#llx freed while CPU %u in the guest can still reach it",
 				 (unsigned long long)from, i);
@@ -215,11 +225,14 @@ enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r
 	return TF_OK;
 }
 
-/* Every cached translation must lead to a frame that was not freed since. */
+/* Every cached translation must lead to a frame that was not freed since; so must the root. */
 static void check_no_stale(struct hw_cpu *c)
 {
 	struct hw *h = c->hw;
 
+	if (!fakehost_is_allocated(h->f, hpa(c->load.root.v & X_ADDR)))
+		hw_break(h, "CPU %u enters on the freed root %#llx", c->index,
+			 (unsigned long long)c->load.root.v);
 	for (unsigned int i = 0; i < HW_TLB; i++)
 		if (c->tlb[i].valid && c->tlb[i].gen != hw_gen(h, c->tlb[i].hpa))
 			hw_break(h,
@@ -247,17 +260,24 @@ static void check_no_stale(struct hw_cpu *c)
 
 bool hw_enter(struct hw_cpu *c)
 {
+	if (__atomic_load_n(&c->kicked, __ATOMIC_SEQ_CST) && !rng_one_in(&c->rng, 4)) {
+		__atomic_store_n(&c->kicked, false, __ATOMIC_SEQ_CST);
+		set_loaded(c, false);
+	}
 	while (!hw_is_loaded(c)) {
 		struct tf_load l;
 		/* Set before the call: a flush that comes after it must be seen. */
+		set_loading(c, true);
 		set_loaded(c, true);
 		c->entered = true;
 		if (tf_vcpu_load(c->v, &l) != TF_OK) {
 			set_loaded(c, false);
+			set_loading(c, false);
 			c->entered = false;
 			return false;
 		}
 		pthread_mutex_lock(&c->guest);
+		set_loading(c, false);
 		if (hw_is_loaded(c)) {
 			if (c->load.mode != l.mode && !l.flush)
 				hw_break(c->hw, "CPU %u: the mode changed without a flush",
@@ -265,8 +285,7 @@ bool hw_enter(struct hw_cpu *c)
 			c->load = l;
 			if (l.flush)
 				drop_all(c);
-			else if (c->hw->checks)
-				check_no_stale(c);
+			check_no_stale(c);
 		} else if (l.flush) {
 			/* The load's word counts though we ask again. */
 			c->load = l;

@@ -88,6 +88,8 @@ struct hw_cpu {
 	struct tf_regs r; /* the guest's, always up to date */
 	enum tf_mode want;
 	bool loaded;  /* in the guest, or about to enter without asking again */
+	bool loading; /* in tf_vcpu_load(), whose word on the root and on a flush will count */
+	bool kicked;  /* leaves soon */
 	bool entered; /* .load is from a load since the mode was last set */
 	struct tf_load load;
 	struct rng rng;

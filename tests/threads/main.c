@@ -43,6 +43,7 @@
 #define KERNEL	 UINT64_C(0xffffff8000000000)
 #define AWAY_VA	 UINT64_C(0xffffff8000200000)
 #define TAG	 UINT64_C(0x5a5a000000000000)
+#define NO_FRAME (~UINT64_C(0))
 
 struct setup {
 	uint64_t seed, steps;
@@ -69,7 +70,8 @@ struct machine {
 	uint64_t shared_frame[SHARED], spare[SPARE];
 	uint64_t request[HW_CPUS]; /* address to flush, or 0; by CPU */
 
-	uint64_t wrote[FRAMES]; /* writes that are done, by frame */
+	uint64_t wrote[FRAMES];	   /* writes that are done, by frame */
+	uint64_t writing[HW_CPUS]; /* the frame of a write under way, or NO_FRAME */
 
 	unsigned int running; /* vCPUs that have steps left */
 	bool failed;
@@ -126,11 +128,21 @@ static void note(struct machine *m, uint64_t frame)
 	__atomic_fetch_add(&m->wrote[frame], 1, __ATOMIC_SEQ_CST);
 }
 
-/* Writes a word through the direct map, as a kernel does its tables. */
-static void set_entry(struct cpu *c, uint64_t at, uint64_t e)
+/* A write by an address that leads to that frame for sure. */
+static uint64_t write_noted(struct cpu *c, uint64_t va, uint32_t flags, enum hw_op op, uint64_t val,
+			    uint64_t frame)
 {
-	access_ok(c, DIRECT + at, TF_WRITE, HW_WRITE, e);
-	note(c->m, at / PAGE);
+	__atomic_store_n(&c->m->writing[c->i], frame, __ATOMIC_SEQ_CST);
+	uint64_t old = access_ok(c, va, flags | TF_WRITE, op, val);
+	note(c->m, frame);
+	__atomic_store_n(&c->m->writing[c->i], NO_FRAME, __ATOMIC_SEQ_CST);
+	return old;
+}
+
+/* Writes a word through the direct map, as a kernel does its tables. */
+static uint64_t set_entry(struct cpu *c, uint64_t at, uint64_t e)
+{
+	return write_noted(c, DIRECT + at, 0, HW_WRITE, e, at / PAGE);
 }
 
 static void answer(struct cpu *c)
@@ -167,26 +179,25 @@ static uint64_t tag(uint64_t class)
 }
 
 /* Each vCPU counts in its own word of any frame of the pool: other groups write the same page. */
-static uint64_t count_va(const struct cpu *c, uint64_t k)
+static uint64_t count_at(const struct cpu *c, uint64_t k)
 {
-	return DIRECT + (POOL_GFN + k) * PAGE + 8 * (16 + c->i);
+	return (POOL_GFN + k) * PAGE + 8 * (16 + c->i);
 }
 
 static void count_up(struct cpu *c)
 {
 	uint64_t k = rng_below(&c->rng, HOST_GFN - POOL_GFN);
 	uint64_t next = c->counted[k] + 1 + rng_below(&c->rng, 5);
-	uint64_t old = access_ok(c, count_va(c, k), TF_WRITE, HW_WRITE, next);
+	uint64_t old = set_entry(c, count_at(c, k), next);
 
 	if (old != c->counted[k])
 		fail(c->m, "a count was lost", POOL_GFN + k, c->counted[k], old);
 	c->counted[k] = next;
-	note(c->m, POOL_GFN + k);
 }
 
 static void look_count(struct cpu *c, uint64_t k)
 {
-	uint64_t seen = access_ok(c, count_va(c, k), 0, HW_READ, 0);
+	uint64_t seen = access_ok(c, DIRECT + count_at(c, k), 0, HW_READ, 0);
 
 	if (seen != c->counted[k])
 		fail(c->m, "a count is not what it was", POOL_GFN + k, c->counted[k], seen);
@@ -255,8 +266,7 @@ static void look_private(struct cpu *c)
 		     (uint64_t)r.end << 32 | r.pfec);
 	/* Writes go past the tag, and come back. */
 	uint64_t val = rng_next(&c->rng);
-	access_ok(c, private_va(slot) + 8, TF_USER | TF_WRITE, HW_WRITE, val);
-	note(c->m, want);
+	write_noted(c, private_va(slot) + 8, TF_USER, HW_WRITE, val, want);
 	if (access_ok(c, private_va(slot) + 8, TF_USER, HW_READ, 0) != val)
 		fail(c->m, "a write was lost", slot, val, c->i);
 }
@@ -275,8 +285,7 @@ static void swap_table(struct cpu *c)
 	hw_invlpg(c->hw, private_va(0));
 	hw_write_cr3(c->hw, m->root[c->i][c->space]);
 	m->private_pt[c->i][c->space] = to;
-	access_ok(c, DIRECT + old, TF_WRITE, HW_ZERO, 0);
-	note(m, old / PAGE);
+	write_noted(c, DIRECT + old, 0, HW_ZERO, 0, old / PAGE);
 }
 
 /* What the host takes away reads as anything that was there, as zero, or not at all. */
@@ -359,12 +368,26 @@ struct host {
 	struct rng rng;
 	bool there, logging;
 	uint64_t noted[FRAMES];	    /* writes that were done before the last read */
-	uint64_t told[FRAMES / 64]; /* by the last read */
+	uint64_t told[FRAMES / 64]; /* by the last read; or a write was under way then */
 	uint64_t reads, dirty, edits, regroups;
 };
 
 /* The slots of the low memory, first frame and count, each on a node of its own. */
 static const uint64_t slots[3][2] = {{0, 128}, {128, POOL_GFN - 128}, {POOL_GFN, POOL_N}};
+
+/* What is done by now, and (bits) the frames of writes under way, which may have been told before
+ * they are noted. In this order: what begins after is told by the read that follows, or a later. */
+static void snapshot(struct machine *m, uint64_t *done, uint64_t *bits)
+{
+	memset(bits, 0, FRAMES / 8);
+	for (unsigned int i = 0; i < HW_CPUS; i++) {
+		uint64_t f = __atomic_load_n(&m->writing[i], __ATOMIC_SEQ_CST);
+		if (f != NO_FRAME)
+			bits[f / 64] |= BIT(f % 64);
+	}
+	for (uint64_t f = 0; f < FRAMES; f++)
+		done[f] = __atomic_load_n(&m->wrote[f], __ATOMIC_SEQ_CST);
+}
 
 static enum tf_status log_start(struct host *h)
 {
@@ -372,10 +395,8 @@ static enum tf_status log_start(struct host *h)
 
 	for (unsigned int k = 0; k < 3 && s == TF_OK; k++)
 		s = tf_dirty_start(h->m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE);
-	/* What was done before the start need not be told. */
-	for (uint64_t f = 0; f < FRAMES; f++)
-		h->noted[f] = __atomic_load_n(&h->m->wrote[f], __ATOMIC_SEQ_CST);
-	memset(h->told, 0, sizeof(h->told));
+	/* What was done before need not be told. */
+	snapshot(h->m, h->noted, h->told);
 	h->logging = s == TF_OK;
 	return s;
 }
@@ -384,22 +405,22 @@ static enum tf_status log_start(struct host *h)
 static enum tf_status log_read(struct host *h)
 {
 	struct machine *m = h->m;
-	uint64_t before[FRAMES], bits[FRAMES / 64];
+	uint64_t done[FRAMES], under_way[FRAMES / 64], bits[FRAMES / 64];
 	enum tf_status s = TF_OK;
 
-	for (uint64_t f = 0; f < FRAMES; f++)
-		before[f] = __atomic_load_n(&m->wrote[f], __ATOMIC_SEQ_CST);
+	snapshot(m, done, under_way);
 	for (unsigned int k = 0; k < 3 && s == TF_OK; k++)
 		s = tf_dirty_read(m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE,
 				  &bits[slots[k][0] / 64]);
 	for (uint64_t f = 0; f < FRAMES && s == TF_OK; f++) {
 		bool now = bits[f / 64] >> (f % 64) & 1, then = h->told[f / 64] >> (f % 64) & 1;
-		if (before[f] != h->noted[f] && !now && !then)
-			fail(m, "the dirty log lost a write", f, h->noted[f], before[f]);
+		if (done[f] != h->noted[f] && !now && !then)
+			fail(m, "the dirty log lost a write", f, h->noted[f], done[f]);
 		h->dirty += now;
 	}
-	memcpy(h->noted, before, sizeof(before));
-	memcpy(h->told, bits, sizeof(bits));
+	memcpy(h->noted, done, sizeof(done));
+	for (unsigned int k = 0; k < FRAMES / 64; k++)
+		h->told[k] = bits[k] | under_way[k];
 	h->reads++;
 	return s;
 }
@@ -690,6 +711,7 @@ static bool run(const struct setup *u)
 	memset(&h, 0, sizeof(h));
 	m->setup = *u;
 	m->cpus = m->running = u->cpus;
+	memset(m->writing, 0xff, sizeof(m->writing));
 	h = (struct host){.m = m, .rng = {u->seed * 77 + 5}, .there = true};
 	if (!make_vm(m)) {
 		printf("FAILED: the VM could not be made\n");

@@ -302,10 +302,10 @@ static void group_goes_behind_a_vcpu(void **state)
 				/* The software's own cache of walks is warm, too. */
 				for (unsigned int k = 0; k < 4; k++) {
 					store(g, i, va + (4 * i + k) * PAGE, round);
-					edit(g, i, entry_of(g, ROOT, va + 32 * PAGE, 0), 0);
-					assert_true(hw_invlpg(&g->hw.cpu[i], va + 32 * PAGE));
+					edit(g, i, entry_of(g, ROOT, va + (32 + i) * PAGE, 0), 0);
+					assert_true(hw_invlpg(&g->hw.cpu[i], va + (32 + i) * PAGE));
 					assert_int_equal(
-						touch(g, i, va + 32 * PAGE, TF_USER, 0).end,
+						touch(g, i, va + (32 + i) * PAGE, TF_USER, 0).end,
 						HW_FAULT);
 				}
 			for (unsigned int i = 0; i < 3; i++) {
@@ -330,11 +330,11 @@ static void group_goes_behind_a_vcpu(void **state)
 			/* They go on where they were: a fault near the last ones, a flush, a page
 			 * that was mapped. */
 			for (unsigned int i = 1; i < 3; i++) {
-				assert_int_equal(touch(g, i, va + 32 * PAGE, TF_USER, 0).end,
+				assert_int_equal(touch(g, i, va + (32 + i) * PAGE, TF_USER, 0).end,
 						 HW_FAULT);
-				edit(g, i, entry_of(g, ROOT, va + 32 * PAGE, 0),
+				edit(g, i, entry_of(g, ROOT, va + (32 + i) * PAGE, 0),
 				     0x205000 | X_P | X_W | X_U);
-				assert_int_equal(load(g, i, va + 32 * PAGE), 0x205);
+				assert_int_equal(load(g, i, va + (32 + i) * PAGE), 0x205);
 				assert_true(hw_invlpg(&g->hw.cpu[i], va));
 				assert_int_equal(load(g, i, va + 4 * i * PAGE), round);
 				check(g);
@@ -414,12 +414,45 @@ static void page_goes_while_all_use_it(void **state)
 		}
 }
 
+/* A table of a group goes, because a large leaf takes its place, while another vCPU of the group
+ * has walked it. */
+static void table_goes_while_another_walks_it(void **state)
+{
+	(void)state;
+	for (unsigned int format = 0; format < 2; format++) {
+		struct tf_config c = groups(TF_NESTED, 2);
+		c.vcpus = 4; /* two in each group */
+		c.large_backing = true;
+		c.nested = format ? TF_EPT : TF_NPT;
+		struct rig *g = start(&c);
+
+		for (unsigned int round = 0; round < 8; round++) {
+			assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), PAGE), TF_OK);
+			for (unsigned int i = 0; i < 4; i++)
+				for (unsigned int k = 0; k < 40; k++)
+					load(g, i, BLOCK + (k % 20) * PAGE);
+			tf_dirty_stop(g->vm, gpa(BLOCK), PAGE);
+			for (unsigned int i = 0; i < 2; i++) {
+				struct tf_counters was, now;
+				tf_counters_read(g->vm, &was);
+				store(g, i, BLOCK, round); /* it was read-only */
+				tf_counters_read(g->vm, &now);
+				assert_int_equal(now.nested_tables, was.nested_tables - 1);
+				check(g);
+			}
+			for (unsigned int i = 0; i < 4; i++)
+				assert_int_equal(load(g, i, BLOCK), round);
+		}
+		end(g);
+	}
+}
+
 /* A translation may outlive its entry until its vCPU flushes. It may not outlive the frame, nor a
- * round of the log, nor the trust in a table. */
+ * round of the log, nor one of the accessed bits, nor the trust in a table. */
 static void translation_without_an_entry(void **state)
 {
 	(void)state;
-	for (unsigned int how = 0; how < 3; how++)
+	for (unsigned int how = 0; how < 4; how++)
 		for (unsigned int by = 0; by < 2; by++) {
 			struct tf_config c = groups(TF_SHADOW, 2);
 			c.grouping = by ? TF_GROUPS_NODE : TF_GROUPS_ONE;
@@ -445,12 +478,18 @@ static void translation_without_an_entry(void **state)
 				assert_int_equal(tf_dirty_read(g->vm, gpa(va), PAGE, bits), TF_OK);
 				assert_true(bit(bits, 0));
 				break;
-			default:
+			case 2:
 				assert_int_equal(tf_dirty_start(g->vm, gpa(va), PAGE), TF_OK);
+				break;
+			default:
+				accessed(g, va, 1, bits);
 				break;
 			}
 			r = touch(g, 1, va, TF_USER | TF_WRITE, 3);
-			if (how) {
+			if (how == 3) {
+				accessed(g, va, 1, bits);
+				assert_int_equal(bit(bits, 0), r.end == HW_DONE);
+			} else if (how) {
 				assert_int_equal(tf_dirty_read(g->vm, gpa(va), PAGE, bits), TF_OK);
 				assert_int_equal(bit(bits, 0), r.end == HW_DONE);
 			} else {
@@ -475,7 +514,7 @@ static void trust_without_an_entry(void **state)
 
 		tag_frames(g);
 		edit(g, 1, at, get(g, at)); /* now vCPU 1 has the table's page writable */
-		store(g, 0, own, get(g, own) & ~X_D);
+		put(g, own, get(g, own) & ~X_D);
 		assert_true(hw_invlpg(&g->hw.cpu[0], at));
 		quiet(g, 0, va);
 		tf_counters_read(g->vm, &n);
@@ -562,6 +601,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(group_goes_behind_a_vcpu),
 		cmocka_unit_test(group_comes_back),
 		cmocka_unit_test(page_goes_while_all_use_it),
+		cmocka_unit_test(table_goes_while_another_walks_it),
 		cmocka_unit_test(translation_without_an_entry),
 		cmocka_unit_test(trust_without_an_entry),
 		cmocka_unit_test(trusted_by_several),
