@@ -293,7 +293,7 @@ model:
 	$(Q)scripts/model.sh
 
 format:
-	$(Q)clang-format -i $(sort $(shell find include engine hv cli guest tests -name '*.[ch]'))
+	$(Q)clang-format -i $(sort $(shell find include engine hv cli guest tests bench -name '*.[ch]'))
 
 # clang-tidy finds more than it proves: its report is to be read, not a gate.
 tidy:
