@@ -51,7 +51,7 @@ tell() {
 # holds NAME FILE DEFINITIONS...
 holds() {
 	[[ $1 =~ $pattern ]] || return 0
-	opt=-O2
+	opt=-O1
 	verify "$@"
 	[ "${errors:-0}" = 0 ] || why="an error was found"
 	tell "$1" "$why"
@@ -89,8 +89,8 @@ holds track/3-groups track ROLES=6 WRITES=1
 holds track/host-write track ROLES=3 HOST
 holds track/zap track ROLES=3 ZAPS
 holds track/zap-of-two track ROLES=5 ZAPS
-holds track/removal track ROLES=3 REMOVES
-holds track/regroup track ROLES=3 MOVES
+holds track/removal track ROLES=3 REMOVES WRITES=1
+holds track/regroup track ROLES=3 MOVES WRITES=1
 holds track/cas track ROLES=3 CAS
 fails track/mistake/mark-cleared-before-the-visits track ROLES=4 CLEAR_FIRST
 fails track/mistake/mark-while-another-clears-it track ROLES=3 MARK_ANYWAY

@@ -74,7 +74,7 @@ no_shadow=$(scripts/shadow.sh)
 
 step lint 120 scripts/lint.sh
 step setup/again 60 scripts/setup.sh
-step model 300 scripts/model.sh
+step model 900 scripts/model.sh
 step cli 300 tests/cli/cli.sh build
 
 for t in tests/unit/test_*.c; do
