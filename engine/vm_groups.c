@@ -283,6 +283,20 @@ enum tf_grouping tf_grouping(const struct tf_vm *vm)
 	return __atomic_load_n(&vm->grouping, __ATOMIC_RELAXED);
 }
 
+bool tf_group_vcpus(struct tf_vm *vm, unsigned int group, struct tf_cpuset *out)
+{
+	struct group *g = group < vm->groups_max ? group_at(vm, group) : NULL;
+	struct op op;
+	if (!g)
+		return false;
+	vm_op_begin(&op, vm);
+	group_lock(&op, g);
+	*out = g->vcpus;
+	group_unlock(&op, g);
+	vm_op_end(&op, vm);
+	return true;
+}
+
 unsigned int tf_groups_max(const struct tf_vm *vm)
 {
 	return vm->groups_max;
