@@ -3,7 +3,11 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
+<<<<<<< HEAD
+#   make unit | random | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso | setup | clean | distclean
+=======
 #   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
+>>>>>>> dc133844c4f7330bbab316bbe9762ab69607f608
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -72,6 +76,7 @@ TSAN_ENGINE := $(call obj,user-tsan,$(ENGINE_SRC))
 TSAN_SUPPORT := $(call obj,user-tsan,$(SUPPORT_SRC))
 FUZZ_ENGINE := $(call obj,user-fuzz,$(ENGINE_SRC))
 FUZZ_SUPPORT := $(call obj,user-fuzz,$(SUPPORT_SRC))
+FAULTS_OBJ := $(call obj,user-bench,$(ENGINE_SRC) $(sort $(wildcard bench/faults/*.c)))
 
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
@@ -80,7 +85,11 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
+<<<<<<< HEAD
+.PHONY: all hv cli engine guests tests setup run test unit random matrix fuzz lint model faults bench soak stress iso \
+=======
 .PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model bench soak stress iso \
+>>>>>>> dc133844c4f7330bbab316bbe9762ab69607f608
 	initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
@@ -90,7 +99,7 @@ guests: $(GUEST_BIN)
 tests: $(UNIT_BIN) $(SUITE_BIN) $(THREADS_BIN)
 
 # Flags are here.
-$(BARE_OBJ) $(HV_OBJ) $(CLI_OBJ): Makefile
+$(BARE_OBJ) $(HV_OBJ) $(CLI_OBJ) $(FAULTS_OBJ): Makefile
 
 $(B)/bare/%.o: %.c
 	$(call say,CC,$<)
@@ -114,6 +123,12 @@ $(B)/user/%.o: %.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STD) $(WARN) -O2 -g -D_GNU_SOURCE -Iinclude -Icli -c -o $@ $<
+
+# The engine as a measured user-space program has it.
+$(B)/user-bench/%.o: %.c
+	$(call say,CC,"$< (bench)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -O2 -g -D_GNU_SOURCE -pthread -Iinclude -Iengine -c -o $@ $<
 
 # Tests may be written without prototypes for their own global functions.
 TEST_WARN := $(filter-out -Wmissing-prototypes,$(WARN))
@@ -240,6 +255,11 @@ $(B)/tests/fuzz_%: $(B)/user-fuzz/tests/fuzz/fuzz_%.o $(B)/support-fuzz.a $(B)/e
 	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(B)/support-fuzz.a $(B)/engine-fuzz.a -Wl,--end-group -lm
 
+$(B)/bench/faults: $(FAULTS_OBJ)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -pthread -o $@ $^
+
 # ---- jobs ----
 
 setup:
@@ -252,6 +272,10 @@ run test soak iso: setup
 bench stress: setup
 	$(Q)$(MAKE) -s all initramfs
 	$(Q)bench/$@.sh
+
+# First-touch faults a second, by threads, groupings and ways to install.
+faults: $(B)/bench/faults
+	$(Q)$< $(FAULTS)
 
 unit: $(UNIT_BIN)
 	$(Q)scripts/unit.sh $(UNIT_BIN)

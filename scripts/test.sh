@@ -69,7 +69,7 @@ binary() {
 	fi
 }
 
-build all initramfs tests
+build all initramfs tests build/bench/faults
 no_shadow=$(scripts/shadow.sh)
 
 step lint 120 scripts/lint.sh
@@ -88,6 +88,9 @@ for suite in matrix random threads; do
 		binary $suite 400 build/tests/$suite
 	fi
 done
+
+binary faults/apart 120 build/bench/faults --quick
+binary faults/spread 120 build/bench/faults --quick --spread
 
 for f in tests/fuzz/fuzz_*.c; do
 	[ -e "$f" ] || continue
