@@ -3,7 +3,7 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-#   make unit | random | mistakes | lint | format | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
+#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -80,7 +80,7 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint bench soak stress iso \
+.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model bench soak stress iso \
 	initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
@@ -270,6 +270,10 @@ fuzz: $(FUZZ_BIN)
 
 lint:
 	$(Q)scripts/lint.sh
+
+# The protocol between groups, by spin.
+model:
+	$(Q)scripts/model.sh
 
 format:
 	$(Q)clang-format -i $(sort $(shell find include engine hv cli guest tests -name '*.[ch]'))

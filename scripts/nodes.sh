@@ -4,8 +4,8 @@
 #
 #	0: CPUs '0-1', 256 MiB, distances 10 20
 #
-# and whether the host gave it memory of its own nodes. The console stays in OUT.log, the numbers in
-# OUT.json. 1 and a line for each thing that is wrong.
+# whether the host gave it memory of its own nodes, and whether it has the groups that were asked for. The
+# console stays in OUT.log, the numbers in OUT.json. 1 and a line for each thing that is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
@@ -34,4 +34,9 @@ grep -aq '^guest: powering off' "$out.log" || wrong "no power-off"
 jq -e '.pages_remote == 0 and (.host_nodes | length) == (.nodes | length) and
 	(.host_nodes | all(.pages_local > 512))' "$out.json" >/dev/null ||
 	wrong "pages of other nodes: $(jq -c .host_nodes "$out.json")"
+jq -e 'if .regroup_ms > 0 then .regroups > 0
+	elif .grouping == "vcpu" then .groups_now == .cpus
+	else .groups_now == ([.nodes[] | select(.cpus != "")] | length) end and
+	(.groups | length) >= .groups_now and .copies > 0' "$out.json" >/dev/null ||
+	wrong "other groups than it should have: $(jq -c '[.grouping_now, .groups_now, .regroups, .copies]' "$out.json")"
 exit $bad

@@ -74,6 +74,7 @@ no_shadow=$(scripts/shadow.sh)
 
 step lint 120 scripts/lint.sh
 step setup/again 60 scripts/setup.sh
+step model 300 scripts/model.sh
 step cli 300 tests/cli/cli.sh build
 
 for t in tests/unit/test_*.c; do
@@ -133,6 +134,8 @@ for mode in nested shadow; do
 	step "nodes/$mode/custom" 320 scripts/nodes.sh $mode $logs/nodes-$mode-custom "$custom" \
 		--node cpus=1,3,mem=194M --node mem=256M,cpus=0,2 --node mem=62M \
 		--distance 0,1=15 --distance 1,2=31 --distance 2,1=42
+	step "nodes/$mode/regroup" 320 scripts/nodes.sh $mode $logs/nodes-$mode-regroup "$two" --nodes 2 \
+		--cpus 4 --groups vcpu --install cas --regroup-every 5
 done
 for mode in nested shadow; do
 	runs $mode "iso/$mode" || continue

@@ -73,7 +73,7 @@ struct slot {
 	unsigned int node;
 };
 
-#define MEMMAP_SLOTS 64
+#define MEMMAP_SLOTS 96 /* 64 nodes, one of them across a hole, and room to cut */
 
 struct memmap {
 	struct lock lock;
