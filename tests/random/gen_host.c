@@ -139,9 +139,15 @@ void op_stale(struct world *w, unsigned int cpu)
 	guest_cr3(w, other, w->space[cpu], false);
 	if (!w->failed && goes_to(w, other, va) == ~UINT64_C(0))
 		guest_mend(w, other, va, how);
+	uint64_t f, at = guest_entry_of(w, w->root[w->space[cpu]], va, 0);
+	if (at && !w->failed && one_in(w, 2)) { /* a frame that little else maps */
+		f = one_in(w, 2) ? C_GFN + below(w, C_N) : B_GFN + 64 + below(w, 400);
+		guest_set_entry(w, other, at, f << 12 | X_P | X_W | X_U | X_A | X_D);
+		guest_invlpg(w, other, va);
+	}
 	if (w->failed)
 		return;
-	uint64_t f = goes_to(w, other, va), at = guest_entry_of(w, w->root[w->space[cpu]], va, 0);
+	f = goes_to(w, other, va);
 	if (!at || f == ~UINT64_C(0) || !ref_is_memory(&w->ref, f))
 		return;
 	bool logged = f - A_GFN < A_N || f - B_GFN < B_N, started = one_in(w, 2);
