@@ -30,6 +30,13 @@ static void print_command(const struct world_conf *c, uint64_t steps)
 	putchar('\n');
 }
 
+/* What the sanitizers find ends in an abort, too. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "abort_on_error=1:handle_abort=0";
+}
+
 /* An abort (engine panic, sanitizer) must tell the seed, too. */
 static void on_abort(int sig)
 {
