@@ -3,11 +3,8 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-<<<<<<< HEAD
-#   make unit | random | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso | setup | clean | distclean
-=======
-#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | soak | stress | iso | setup | clean | distclean
->>>>>>> dc133844c4f7330bbab316bbe9762ab69607f608
+#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso | setup |
+#        clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -85,11 +82,7 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-<<<<<<< HEAD
-.PHONY: all hv cli engine guests tests setup run test unit random matrix fuzz lint model faults bench soak stress iso \
-=======
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model bench soak stress iso \
->>>>>>> dc133844c4f7330bbab316bbe9762ab69607f608
+.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench soak stress iso \
 	initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
