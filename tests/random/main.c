@@ -111,7 +111,7 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 	return w->failed ? at : conf->steps;
 }
 
-/* Every combination of grouping, install and mode meets every number of nodes in 36 runs. */
+/* Every mode meets every grouping and each way to install. */
 static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 {
 	bool good = true;
