@@ -3,8 +3,8 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso
-#   make setup | clean | distclean
+#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso | setup |
+#        clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause

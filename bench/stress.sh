@@ -31,6 +31,8 @@ name=$(printf '%s' "$*" | tr -c 'a-z0-9' -)
 # The engine's bound on shadow tables when the embedder gives none; in tables of 12 KiB.
 bound=8192
 mem=1024
+# The numa stressor moves all of a process's pages to one node.
+[ $# = 0 ] || mem=3072
 build=build/stress
 seconds=$(awk -v m="$minutes" 'BEGIN { print int(m * 60) }')
 limit=$((seconds * 2 + 120))

@@ -44,9 +44,9 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 		s = group_open(&op, vm, v->wanted, node);
 	if (s == TF_OK) {
 		groups_want(&op, vm, vm->grouping);
-		group_join(&op, v);
 		cpuset_add(&vm->vcpus, index);
 		__atomic_store_n(&vm->vcpu[index], v, __ATOMIC_RELEASE);
+		group_join(&op, v);
 		*out = v;
 	}
 	lock_drop(&op, &vm->map.lock);

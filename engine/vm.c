@@ -326,11 +326,9 @@ static void counters_add(struct tf_counters *to, const struct tf_counters *from)
 		t[i] += __atomic_load_n(&f[i], __ATOMIC_RELAXED);
 }
 
-/* A group's own, its tables', and those of the vCPUs that are in it. */
-static void group_counters_add(struct op *op, struct tf_vm *vm, struct group *g,
-			       struct tf_counters *out)
+/* A group's own, and its tables'. Group's lock. */
+static void group_counters_add(const struct group *g, struct tf_counters *out)
 {
-	group_lock(op, g);
 	counters_add(out, &g->n);
 	if (g->open) {
 		out->nested_tables += g->nested.pages;
@@ -338,10 +336,6 @@ static void group_counters_add(struct op *op, struct tf_vm *vm, struct group *g,
 		out->table_pages += g->nested.pages + g->shadows.pages;
 	}
 	out->lock_wait_cycles += g->lock.wait_cycles;
-	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
-		if (cpuset_has(&g->vcpus, i))
-			counters_add(out, &vm->vcpu[i]->n);
-	group_unlock(op, g);
 }
 
 bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_counters *out)
@@ -352,20 +346,36 @@ bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_coun
 		return false;
 	*out = (struct tf_counters){0};
 	vm_op_begin(&op, vm);
-	group_counters_add(&op, vm, g, out);
+	group_lock(&op, g);
+	group_counters_add(g, out);
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
+		if (cpuset_has(&g->vcpus, i))
+			counters_add(out, &vm->vcpu[i]->n);
+	group_unlock(&op, g);
 	vm_op_end(&op, vm);
 	return true;
 }
 
+/* Each vCPU once, whatever group it is in or between. */
 void tf_counters_read(struct tf_vm *vm, struct tf_counters *out)
 {
 	struct op op;
 	*out = (struct tf_counters){0};
 	vm_op_begin(&op, vm);
-	for (unsigned int id = 0; id < vm->groups_max; id++)
-		if (group_at(vm, id))
-			group_counters_add(&op, vm, group_at(vm, id), out);
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		struct group *g = group_at(vm, id);
+		if (!g)
+			continue;
+		group_lock(&op, g);
+		group_counters_add(g, out);
+		group_unlock(&op, g);
+	}
 	vm_op_end(&op, vm);
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
+		const struct tf_vcpu *v = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
+		if (v)
+			counters_add(out, &v->n);
+	}
 	out->frames_backed += __atomic_load_n(&vm->frames_backed, __ATOMIC_RELAXED);
 	out->large_backed += __atomic_load_n(&vm->large_backed, __ATOMIC_RELAXED);
 	out->remote_flushes += __atomic_load_n(&vm->remote_flushes, __ATOMIC_RELAXED);

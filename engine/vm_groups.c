@@ -115,6 +115,8 @@ enum tf_status group_open(struct op *op, struct tf_vm *vm, unsigned int id, unsi
 		s = group_make_tables(op, vm, g, node);
 	if (s == TF_OK) {
 		g->open = true;
+		g->wanted = true; /* or it might be taken apart before anybody comes */
+		g->gone_below = 0;
 		g->pool.node = node;
 		count_leaving(vm, g, was);
 	}
@@ -134,7 +136,6 @@ static void group_want(struct op *op, struct tf_vm *vm, unsigned int id, bool wa
 	if (wanted && g->open) {
 		g->shadows.limit = limit;
 		g->gone_below = 0;
-		g->nested.grows = vm->conf.install == TF_INSTALL_CAS;
 	}
 	count_leaving(vm, g, was);
 	group_unlock(op, g);
@@ -184,6 +185,7 @@ void group_join(struct op *op, struct tf_vcpu *v)
 		bool open = g->open, was = is_spent(g);
 		if (open) {
 			g->users++;
+			g->gone_below = 0; /* from now on its table fills again */
 			cpuset_add(&g->vcpus, v->index);
 			v->group = g;
 			count_leaving(vm, g, was);
@@ -261,15 +263,16 @@ enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping)
 		if (v)
 			s = group_open(&op, vm, group_of_vcpu(v, grouping), v->node);
 	}
-	/* A group that was opened and is not wanted after all is spent from the start. */
+	/* Without memory: what was opened is not wanted after all. */
 	groups_want(&op, vm, s == TF_OK ? grouping : vm->grouping);
 	if (s == TF_OK)
 		__atomic_store_n(&vm->grouping, grouping, __ATOMIC_RELAXED);
-	for (unsigned int i = 0; i < vm->conf.vcpus && s == TF_OK; i++) {
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
 		struct tf_vcpu *v = vm->vcpu[i];
 		if (!v)
 			continue;
-		__atomic_store_n(&v->wanted, group_of_vcpu(v, grouping), __ATOMIC_RELEASE);
+		if (s == TF_OK)
+			__atomic_store_n(&v->wanted, group_of_vcpu(v, grouping), __ATOMIC_RELEASE);
 		__atomic_store_n(&v->chores, true, __ATOMIC_RELEASE);
 		vm->h->kick(vm->h, i);
 	}
@@ -281,6 +284,20 @@ enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping)
 enum tf_grouping tf_grouping(const struct tf_vm *vm)
 {
 	return __atomic_load_n(&vm->grouping, __ATOMIC_RELAXED);
+}
+
+bool tf_group_vcpus(struct tf_vm *vm, unsigned int group, struct tf_cpuset *out)
+{
+	struct group *g = group < vm->groups_max ? group_at(vm, group) : NULL;
+	struct op op;
+	if (!g)
+		return false;
+	vm_op_begin(&op, vm);
+	group_lock(&op, g);
+	*out = g->vcpus;
+	group_unlock(&op, g);
+	vm_op_end(&op, vm);
+	return true;
 }
 
 unsigned int tf_groups_max(const struct tf_vm *vm)

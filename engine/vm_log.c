@@ -143,6 +143,9 @@ static uint64_t age_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned i
 		if (entry_and(&fr->word, ~FRAME_ACCESSED) & FRAME_ACCESSED)
 			accessed |= UINT64_C(1) << i;
 	}
+	/* Also who has a translation without an entry is to be seen the next time. */
+	if (accessed)
+		op_owe_flush_all(op);
 	return accessed;
 }
 

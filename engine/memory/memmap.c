@@ -388,10 +388,11 @@ void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 		__builtin_ia32_pause();
 		word = frame_word(fr);
 	}
+	/* First it is not whole, then not held: see block_is_large(). */
+	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
 	if (word & FRAME_TRACKED)
 		block_unhold(b);
 	block_unhold(b);
-	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
 	if (b->live == 0 && b->large.v) {
 		large = b->large;
 		__atomic_store_n(&b->large.v, 0, __ATOMIC_RELEASE);

@@ -222,12 +222,13 @@ static inline bool word_is_writable(uint64_t word)
 	return !(word & FRAME_LOG) || (word & FRAME_DIRTY);
 }
 
-/* Can the whole block be mapped by one 2 MiB entry? Group's lock held. */
+/* Can the whole block be mapped by one 2 MiB entry? Group's lock held, or in a section. `held` is
+ * read first: a frame that was leaving lets go of it when the block is not whole any more. */
 static inline bool block_is_large(const struct block *b)
 {
-	return __atomic_load_n(&b->large.v, __ATOMIC_ACQUIRE) &&
+	return __atomic_load_n(&b->held, __ATOMIC_ACQUIRE) == 0 &&
 	       __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES &&
-	       __atomic_load_n(&b->held, __ATOMIC_ACQUIRE) == 0;
+	       __atomic_load_n(&b->large.v, __ATOMIC_ACQUIRE);
 }
 
 static inline void block_hold(struct block *b)

@@ -200,8 +200,6 @@ bool nested_reap(struct op *op, struct tf_vm *vm, struct group *g)
 	const uint64_t end = vm->map.max_gfn << TF_PAGE_SHIFT;
 	unsigned int level;
 	uint64_t from = g->gone_below;
-	/* Nobody walks it any more, so that tables may go even if they only grew until now. */
-	g->nested.grows = false;
 	while (from < end) {
 		uint64_t e = entry_read(table_lookup(&g->nested, from, &level));
 		if (level == 0 || fmt_kind(f, level, e) != FMT_EMPTY)

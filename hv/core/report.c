@@ -122,6 +122,7 @@ static struct {
 	unsigned int n;
 	struct {
 		unsigned int number;
+		unsigned int vcpus;
 		struct tf_counters c;
 	} group[GROUPS_SHOWN];
 } groups;
@@ -131,8 +132,16 @@ static void read_groups(void)
 	unsigned int max = tf_groups_max(vm.mmu), n = 0;
 
 	for (unsigned int g = 0; g < max && n < GROUPS_SHOWN; g++) {
+		struct tf_cpuset in;
+
+		if (!tf_group_vcpus(vm.mmu, g, &in) ||
+		    !tf_group_counters_read(vm.mmu, g, &groups.group[n].c))
+			continue;
 		groups.group[n].number = g;
-		n += tf_group_counters_read(vm.mmu, g, &groups.group[n].c);
+		groups.group[n].vcpus = 0;
+		for (unsigned int i = 0; i < vm.cpus; i++)
+			groups.group[n].vcpus += cpuset_has(&in, i);
+		n++;
 	}
 	groups.n = n;
 	groups.now = tf_groups(vm.mmu);
@@ -148,6 +157,7 @@ static void put_groups(void)
 
 		json_open(NULL);
 		json_number("group", groups.group[i].number);
+		json_number("vcpus", groups.group[i].vcpus);
 #define PUT(member) json_number(#member, c->member)
 		PUT(nested_faults);
 		PUT(shadow_faults);

@@ -246,6 +246,8 @@ void tf_counters_read(struct tf_vm *vm, struct tf_counters *out);
  * group. Groups are numbered below tf_groups_max(); some numbers may be free. */
 bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_counters *out);
 unsigned int tf_groups_max(const struct tf_vm *vm);
+/* The vCPUs that are in it. False: there is no such group. */
+bool tf_group_vcpus(struct tf_vm *vm, unsigned int group, struct tf_cpuset *out);
 /* How many groups there are now, those that are being taken apart not counted. */
 unsigned int tf_groups(const struct tf_vm *vm);
 

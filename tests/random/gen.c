@@ -192,7 +192,7 @@ static void op_walk(struct world *w, unsigned int cpu)
 }
 
 /* vCPU `by` keeps a writable translation of a table in its TLB, of which no entry tells any more:
- * cpu takes D from the guest's entry and flushes for itself. */
+ * the host takes D from the guest's entry, and cpu flushes for itself. */
 static void hold_writable(struct world *w, unsigned int cpu, unsigned int by, uint64_t table)
 {
 	uint64_t va = world_direct(w, table), at = guest_entry_of(w, w->root[0], va, 0);
@@ -200,19 +200,34 @@ static void hold_writable(struct world *w, unsigned int cpu, unsigned int by, ui
 	if (by == cpu || !at)
 		return;
 	guest_and_entry(w, by, table, ~UINT64_C(0));
+	uint64_t e = ref_word(&w->ref, at) & ~X_D;
 	if (!w->failed)
-		guest_and_entry(w, cpu, at, ~X_D);
+		world_host_write(w, at, &e, 1);
 	if (!w->failed)
 		guest_invlpg(w, cpu, va);
 }
 
+/* A change of the entry that maps va, by anybody. */
+static void change_trusted(struct world *w, unsigned int by, uint64_t at)
+{
+	uint64_t e = guest_some_leaf(w, 0), table = at >> 12;
+
+	if (one_in(w, 8) && table >= FIRST_TABLE + 24 && table < FIRST_TABLE + TABLES)
+		host_discard(w, table, 1);
+	else if (!one_in(w, 3))
+		guest_set_entry(w, by, at, e);
+	else
+		world_host_write(w, at, &e, 1);
+}
+
 /* Many flushes with little change between, so that tables become trusted, by the group of one vCPU
- * or by those of two; then a change by any vCPU or by the host, which all must learn of. */
+ * or by those of two; then a change by any vCPU or by the host, which all must learn of. The second
+ * time that one table alone has to be trusted anew. */
 static void op_quiet(struct world *w, unsigned int cpu)
 {
-	unsigned int by = (unsigned int)below(w, w->conf.vcpus);
 	unsigned int who[2] = {cpu, one_in(w, 2) ? (unsigned int)below(w, w->conf.vcpus) : cpu};
-	unsigned int n = who[1] != cpu ? 2 : 1, turns = one_in(w, 2) ? 400 : 24;
+	unsigned int n = who[1] != cpu ? 2 : 1, rounds = 1 + one_in(w, 2);
+	unsigned int turns = rounds == 2 || one_in(w, 2) ? 400 : 24;
 	uint64_t va[4], root = w->root[w->space[cpu]];
 
 	w->what = "quiet time";
@@ -224,27 +239,24 @@ static void op_quiet(struct world *w, unsigned int cpu)
 		if (!ref_walk_now(&w->ref, cpu, va[k], TF_USER | TF_WRITE, &gpa, &pfec))
 			guest_mend(w, cpu, va[k], TF_USER | TF_WRITE);
 	}
-	uint64_t at = guest_entry_of(w, root, va[0], 0);
-	if (at && !w->failed && one_in(w, 2))
-		hold_writable(w, cpu, by, at & X_ADDR);
-	for (unsigned int k = 0; k < turns * n && !w->failed; k++) {
-		guest_use(w, who[k % n], va[k / n & 3], TF_USER);
-		if (!w->failed)
-			guest_cr3(w, who[k % n], w->space[cpu], false);
-	}
-	if (w->failed)
-		return;
-	at = guest_entry_of(w, root, va[0], 0);
-	if (!at || !(ref_word(&w->ref, at) & X_P))
-		return;
-	uint64_t e = guest_some_leaf(w, 0);
-	if (!one_in(w, 3))
-		guest_set_entry(w, by, at, e);
-	else
-		world_host_write(w, at, &e, 1);
-	for (unsigned int k = 0; k < n && !w->failed; k++) {
-		guest_flush(w, who[k], va[0]);
-		guest_use(w, who[k], va[0], TF_USER);
+	for (unsigned int r = 0; r < rounds && !w->failed; r++) {
+		unsigned int by = (unsigned int)below(w, w->conf.vcpus);
+		uint64_t at = guest_entry_of(w, root, va[0], 0);
+		if (at && (r || one_in(w, 2)))
+			hold_writable(w, cpu, by, at & X_ADDR);
+		for (unsigned int k = 0; k < turns * n && !w->failed; k++) {
+			guest_use(w, who[k % n], va[k / n & 3], TF_USER);
+			if (!w->failed)
+				guest_cr3(w, who[k % n], w->space[cpu], false);
+		}
+		at = w->failed ? 0 : guest_entry_of(w, root, va[0], 0);
+		if (!at || !(ref_word(&w->ref, at) & X_P))
+			return;
+		change_trusted(w, by, at);
+		for (unsigned int k = 0; k < n && !w->failed; k++) {
+			guest_flush(w, who[k], va[0]);
+			guest_use(w, who[k], va[0], TF_USER);
+		}
 	}
 }
 

@@ -65,8 +65,14 @@ void op_dirty(struct world *w)
 	w->what = "dirty log";
 	if (w->dirty_on) {
 		dirty_read(w);
-		if (one_in(w, 3))
-			dirty_stop(w);
+		if (!one_in(w, 3))
+			return;
+		dirty_stop(w);
+		/* What was read-only is written again; large pages come together. */
+		for (unsigned int k = 0; k < 4; k++)
+			guest_use(w, (unsigned int)below(w, w->conf.vcpus),
+				  world_direct(w, (w->dirty_gfn + below(w, w->dirty_n)) << 12),
+				  TF_WRITE);
 	} else if (one_in(w, 2)) {
 		uint64_t f = A_GFN + below(w, 100);
 		dirty_start(w, f, 1 + below(w, A_N - f));
@@ -91,7 +97,7 @@ static void forget(struct world *w, uint64_t first, uint64_t n, bool strict)
 	}
 }
 
-static void discard(struct world *w, uint64_t first, uint64_t n)
+void host_discard(struct world *w, uint64_t first, uint64_t n)
 {
 	enum tf_status s = tf_mem_discard(w->vm, gpa(first << 12), n << 12);
 
@@ -133,9 +139,15 @@ void op_stale(struct world *w, unsigned int cpu)
 	guest_cr3(w, other, w->space[cpu], false);
 	if (!w->failed && goes_to(w, other, va) == ~UINT64_C(0))
 		guest_mend(w, other, va, how);
+	uint64_t f, at = guest_entry_of(w, w->root[w->space[cpu]], va, 0);
+	if (at && !w->failed && one_in(w, 2)) { /* a frame that little else maps */
+		f = one_in(w, 2) ? C_GFN + below(w, C_N) : B_GFN + 64 + below(w, 400);
+		guest_set_entry(w, other, at, f << 12 | X_P | X_W | X_U | X_A | X_D);
+		guest_invlpg(w, other, va);
+	}
 	if (w->failed)
 		return;
-	uint64_t f = goes_to(w, other, va), at = guest_entry_of(w, w->root[w->space[cpu]], va, 0);
+	f = goes_to(w, other, va);
 	if (!at || f == ~UINT64_C(0) || !ref_is_memory(&w->ref, f))
 		return;
 	bool logged = f - A_GFN < A_N || f - B_GFN < B_N, started = one_in(w, 2);
@@ -160,8 +172,8 @@ void op_stale(struct world *w, unsigned int cpu)
 	bool ages = (logged || f - C_GFN < C_N) && one_in(w, 3);
 	if (ages)
 		op_accessed(w, slot);
-	else if (!logged || (f >= DATA_GFN && one_in(w, 4)))
-		discard(w, f, 1);
+	else if (!logged || (f >= DATA_GFN && one_in(w, 2)))
+		host_discard(w, f, 1);
 	else if (w->dirty_on)
 		dirty_read(w);
 	else
@@ -229,7 +241,7 @@ void op_discard(struct world *w)
 		n = 1 + below(w, 3);
 		break;
 	}
-	discard(w, first, n);
+	host_discard(w, first, n);
 }
 
 void op_slot(struct world *w)

@@ -77,6 +77,8 @@ void op_dirty(struct world *w);
 void op_accessed(struct world *w, unsigned int i);
 void op_discard(struct world *w);
 void op_slot(struct world *w);
+/* Give frames back; they read as zeroes. */
+void host_discard(struct world *w, uint64_t first, uint64_t n);
 void op_host_write(struct world *w, unsigned int cpu);
 void op_stale(struct world *w, unsigned int cpu);
 void op_regroup(struct world *w);
