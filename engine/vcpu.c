@@ -58,7 +58,18 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
 {
-	v->mode = m;
+	__atomic_store_n(&v->mode, m, __ATOMIC_RELAXED);
+}
+
+void tf_set_mode(struct tf_vm *vm, enum tf_mode m)
+{
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
+		struct tf_vcpu *v = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
+		if (!v)
+			continue;
+		tf_vcpu_set_mode(v, m);
+		vm->h->kick(vm->h, i);
+	}
 }
 
 /* Everything that the vCPU could have cached goes, at its next load. */
@@ -152,7 +163,8 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 
 __attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
 {
-	bool shadow = v->mode == TF_SHADOW && shadow_is_possible(&v->cpu.r);
+	bool shadow = __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW &&
+		      shadow_is_possible(&v->cpu.r);
 	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
 	/* Most often there is nothing to do but to hand out the root again, without the lock. */
 	if (!is_loaded(v, m)) {

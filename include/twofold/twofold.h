@@ -177,8 +177,13 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping) TF_MUST_CHECK;
 enum tf_grouping tf_grouping(const struct tf_vm *vm);
 
-/* Mode for one vCPU from its next load on. */
+/* Mode for one vCPU from its next load on; from any CPU. */
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
+/* Mode for every vCPU: kicks them, and each changes at its next load. The nested tables are kept in
+ * either mode, the shadows too, unsync, within their bound: tracking them ends bit by bit in later
+ * loads once no vCPU of a group is in shadow mode any more. A host whose guest ran nested tells the
+ * vCPU's registers (tf_vcpu_set_regs) before that load. */
+void tf_set_mode(struct tf_vm *vm, enum tf_mode m);
 /* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow
  * root could not be had; the state is set and the next tf_vcpu_load tries again. */
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r);
