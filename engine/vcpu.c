@@ -137,11 +137,8 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	vm_op_begin(&op, vm);
 	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->group->id)
 		group_join(&op, v);
-	if (__atomic_exchange_n(&v->chores, false, __ATOMIC_ACQ_REL) &&
-	    __atomic_load_n(&vm->leaving, __ATOMIC_ACQUIRE)) {
-		groups_reap(&op, vm);
-		__atomic_store_n(&v->chores, true, __ATOMIC_RELAXED);
-	}
+	group_count_mode(&op, v, __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW);
+	group_chores(&op, v);
 	if (v->running != m)
 		change_mode(&op, v, m);
 	for (;;) {

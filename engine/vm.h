@@ -41,8 +41,12 @@ enum tf_status group_open(struct op *op, struct tf_vm *vm, unsigned int id,
 void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping);
 /* Move a vCPU into the group that it should be in; from its own CPU, no lock held. */
 void group_join(struct op *op, struct tf_vcpu *v);
-/* Take a bit of one group apart that is not needed any more. No lock held. */
-void groups_reap(struct op *op, struct tf_vm *vm);
+/* Count the vCPU among those of its group that should run on shadow tables, or not. Its own CPU, no
+ * lock held. */
+void group_count_mode(struct op *op, struct tf_vcpu *v, bool shadow);
+/* Work that a vCPU does when it is told, a bit at each load: its group's rest, groups to be taken
+ * apart. No lock held. */
+void group_chores(struct op *op, struct tf_vcpu *v);
 void groups_destroy(struct op *op, struct tf_vm *vm);
 
 /* ---- vm_log.c ---- */

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 
 #define REAP_SHADOWS 64u
+#define REST_SHADOWS 64u
 #define LIMIT_MIN    16u /* shadows of a group, and one for each root */
 
 _Static_assert(sizeof(struct group) <= TF_PAGE_SIZE, "a group lives in one page");
@@ -150,6 +151,28 @@ void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping)
 
 /* ---- moving ---- */
 
+/* Group's lock held. */
+static void count_mode(struct tf_vcpu *v, struct group *g, bool shadow)
+{
+	if (v->counted == shadow)
+		return;
+	v->counted = shadow;
+	g->shadow_users += shadow ? 1u : -1u;
+	g->resting = g->shadow_users == 0;
+	g->shadows.rested = 0;
+	if (g->resting)
+		__atomic_store_n(&v->chores, true, __ATOMIC_RELAXED);
+}
+
+void group_count_mode(struct op *op, struct tf_vcpu *v, bool shadow)
+{
+	if (v->counted == shadow)
+		return;
+	group_lock(op, v->group);
+	count_mode(v, v->group, shadow);
+	group_unlock(op, v->group);
+}
+
 static void leave(struct op *op, struct tf_vcpu *v)
 {
 	struct group *g = v->group;
@@ -160,6 +183,7 @@ static void leave(struct op *op, struct tf_vcpu *v)
 	if (v->running)
 		v->running->leave(v);
 	v->running = NULL;
+	count_mode(v, g, false);
 	g->users--;
 	g->vcpus.w[v->index / 64] &= ~(UINT64_C(1) << (v->index % 64));
 	count_leaving(v->vm, g, was);
@@ -211,7 +235,7 @@ static void reap_some(struct op *op, struct tf_vm *vm, struct group *g)
 	__atomic_fetch_sub(&vm->leaving, 1, __ATOMIC_RELEASE);
 }
 
-void groups_reap(struct op *op, struct tf_vm *vm)
+static void groups_reap(struct op *op, struct tf_vm *vm)
 {
 	for (unsigned int id = 0; id < vm->groups_max; id++) {
 		struct group *g = group_at(vm, id);
@@ -225,6 +249,27 @@ void groups_reap(struct op *op, struct tf_vm *vm)
 		if (spent)
 			return;
 	}
+}
+
+void group_chores(struct op *op, struct tf_vcpu *v)
+{
+	struct tf_vm *vm = v->vm;
+	struct group *g = v->group;
+	bool more = false;
+	if (!__atomic_exchange_n(&v->chores, false, __ATOMIC_ACQ_REL))
+		return;
+	group_lock(op, g);
+	if (g->resting) {
+		g->resting = !shadow_rest(op, vm, g, REST_SHADOWS);
+		more = g->resting;
+	}
+	group_unlock(op, g);
+	if (__atomic_load_n(&vm->leaving, __ATOMIC_ACQUIRE)) {
+		groups_reap(op, vm);
+		more = true;
+	}
+	if (more)
+		__atomic_store_n(&v->chores, true, __ATOMIC_RELAXED);
 }
 
 void groups_destroy(struct op *op, struct tf_vm *vm)

@@ -27,6 +27,7 @@ struct shadow_cache {
 	uint32_t limit;	    /* bound on live shadows; what there is above it is reclaimed in time */
 	uint32_t limit_max; /* that the directory has room for */
 	uint32_t tickets;   /* drawn for tracking */
+	uint32_t rested;    /* ids up to this one are let go */
 	uint32_t made;	    /* ids 1..made exist */
 	uint32_t free;	    /* chain of free ids */
 	uint32_t live;
@@ -43,8 +44,10 @@ struct group {
 	bool open;   /* it has tables: whoever changes the memory map must visit it */
 	bool wanted; /* the grouping has it; else it is taken apart when nobody is in it */
 	unsigned int users;
-	struct tf_cpuset vcpus; /* who is in it: whom a flush of its tables must reach */
-	uint64_t gone_below;	/* taking apart: the nested table is empty below this address */
+	unsigned int shadow_users; /* of these, who should run on shadow tables */
+	bool resting;		   /* nobody should: what is tracked is let go, bit by bit */
+	struct tf_cpuset vcpus;	   /* who is in it: whom a flush of its tables must reach */
+	uint64_t gone_below;	   /* taking apart: the nested table is empty below this address */
 	struct pool pool;
 	struct table nested;
 	struct shadow_cache shadows;
@@ -88,7 +91,8 @@ struct tf_vcpu {
 	uint32_t section;    /* odd while it installs an entry without the lock; atomic */
 	unsigned int index, node;
 	struct tf_counters n;		/* what it did; written by its own CPU */
-	enum tf_mode mode;		/* asked for */
+	enum tf_mode mode;		/* asked for; atomic */
+	bool counted;			/* among its group's shadow_users */
 	struct walk_cpu cpu;		/* the guest's control state */
 	const struct mmu_mode *running; /* whose root it loaded last, or NULL */
 	hpa_t root_page;		/* that root */

@@ -193,6 +193,21 @@ static enum tf_status mode_nested_protect(struct op *op, struct tf_vm *vm, struc
 			     PERM_W);
 }
 
+void nested_widen(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	struct block *b = memmap_block(&vm->map, f);
+	struct age_sink old = age_sink(vm, g);
+	unsigned int level;
+	uint64_t at = f.v << TF_PAGE_SHIFT;
+	(void)table_lookup(&g->nested, at, &level);
+	if (level > 0 || g->nested.grows || !block_is_large(b))
+		return;
+	enum tf_status s =
+		table_map(op, &g->nested, block_first(b).v << TF_PAGE_SHIFT, 1,
+			  hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink, NULL);
+	TF_ASSERT(vm->h, s == TF_OK); /* its table is there: nothing is allocated */
+}
+
 bool nested_reap(struct op *op, struct tf_vm *vm, struct group *g)
 {
 	const struct fmt *f = g->nested.fmt;

@@ -207,6 +207,10 @@ void shadow_track(struct op *op, struct tf_vm *vm, struct group *g, struct track
  * frame need not fault any more. */
 void shadow_maybe_unmark(struct tf_vm *vm, struct group *g, gfn_t f);
 
+/* Nobody runs on this group's shadows any more: stop to trust up to n of them, so that writes to
+ * their tables need not fault. True: that was the last. Group's lock. */
+bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n);
+
 static inline uint32_t gframe_shadows(const struct gframe *gf)
 {
 	return __atomic_load_n(&gf->shadows, __ATOMIC_ACQUIRE);

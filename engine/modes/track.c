@@ -162,3 +162,19 @@ void shadow_track(struct op *op, struct tf_vm *vm, struct group *g, struct track
 			shadow_maybe_unmark(vm, g, t->want[k].f);
 	group_unlock(op, g);
 }
+
+bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n)
+{
+	struct shadow_cache *c = &g->shadows;
+	while (c->rested < c->made && n) {
+		struct shadow *s = shadow_of(c, ++c->rested);
+		if (!s->live || !(s->tracked || s->ticket))
+			continue;
+		s->ticket = 0;
+		shadow_set_tracked(g, s, false);
+		shadow_maybe_unmark(vm, g, s->gfn);
+		nested_widen(op, vm, g, s->gfn);
+		n--;
+	}
+	return c->rested >= c->made;
+}
