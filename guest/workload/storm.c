@@ -49,6 +49,8 @@ static void storm_time(const struct storm *s)
 	pthread_barrier_wait(s->meet);
 }
 
+/* In a process of its own: one that ever had threads forks dearer from then on (the C library then
+ * takes its locks, which copies their pages), and later parts would pay for that. */
 static void storm_threads(struct storm *s)
 {
 	pthread_t *threads = calloc(settings.cpus, sizeof(*threads));
@@ -63,21 +65,30 @@ static void storm_threads(struct storm *s)
 	storm_time(s);
 	for (unsigned i = 0; i < settings.cpus; i++)
 		pthread_join(threads[i], NULL);
-	free(threads);
+	_exit(0);
+}
+
+static pid_t process_start(void (*body)(struct storm *s), struct storm *s)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid == 0)
+		body(s);
+	return pid;
+}
+
+static void storm_process(struct storm *s)
+{
+	storm_body(s);
+	_exit(0);
 }
 
 static void storm_processes(struct storm *s)
 {
-	for (unsigned i = 0; i < settings.cpus; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid == 0) {
-			storm_body(&s[i]);
-			_exit(0);
-		}
-	}
+	for (unsigned i = 0; i < settings.cpus; i++)
+		process_start(storm_process, &s[i]);
 	storm_time(s);
 	for (unsigned i = 0; i < settings.cpus; i++)
 		child_wait(-1);
@@ -104,7 +115,7 @@ static void storm_run_as(struct storm like, int processes)
 	if (processes)
 		storm_processes(s);
 	else
-		storm_threads(s);
+		child_wait(process_start(storm_threads, s));
 	munmap(meet, PAGE);
 	free(s);
 }
