@@ -172,5 +172,5 @@ elif [ ! -s "$results" ]; then
 	echo "bench: no $results yet" >&2
 	exit 66
 fi
-jq -n -r -f bench/report.jq "$results" | tee "$report"
+jq -n -r -L bench -f bench/report.jq "$results" | tee "$report"
 [ $bad = 0 ]

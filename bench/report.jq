@@ -1,25 +1,8 @@
-# Tables from the results of bench.sh (its JSON lines are the inputs; run with -n -r).
+# Tables from the results of bench.sh (its JSON lines are the inputs; run with -n -r -L bench).
 #
 # SPDX-License-Identifier: BSD-2-Clause
 
-def median: sort | if length == 0 then null
-	elif length % 2 == 1 then .[length / 2 | floor]
-	else (.[length / 2 - 1] + .[length / 2]) / 2 end;
-# jq's own "x" * 0 is null.
-def many($n): if $n > 0 then . * $n else "" end;
-def right($n): tostring | . as $t | (" " | many($n - ($t | length))) + $t;
-def left($n): tostring | . as $t | $t + (" " | many($n - ($t | length)));
-def pow10($d): reduce range($d) as $i (1; . * 10);
-# A number with D digits after the point.
-def fixed($d): if . == null then "-" else
-	(. * pow10($d) | round) as $n |
-	if $d == 0 then "\($n)" else
-	($n % pow10($d) | tostring) as $f |
-	"\($n / pow10($d) | floor).\("0" | many($d - ($f | length)))\($f)" end end;
-# Three digits that count.
-def short: if . == null then "-" elif . >= 100 then fixed(0) elif . >= 10 then fixed(1)
-	elif . >= 1 then fixed(2) else fixed(3) end;
-def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
+include "tables";
 
 [inputs] as $all
 | $all[0].machine as $m
@@ -55,7 +38,7 @@ def over($b): if . == null or $b == null or $b == 0 then null else . / $b end;
 	if $a and $b then $b.exits - $a.exits else null end;
   def part_of($p): [$timed[].work[] | select(.work == $p)] | first;
   def number_of($p): {fork: 0, exec: 1, churn: 2, mprotect: 3, chase: 4, update: 5, storm: 6, pipe: 7,
-	arith: 8}[$p];
+	arith: 8, forks: 9}[$p];
   def exits_of($way; $p): ours_at($way; number_of($p)).n;
 
   def ratio_rows($t): $rows[] as $r | "  " + (($title[$r] // $r) | left(26)) +

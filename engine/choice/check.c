@@ -129,14 +129,12 @@ static const char *check_shadows(struct tf_vm *vm, struct group *g)
 	return NULL;
 }
 
-/* One group's part of a frame; *trusts and *shadows: has it any? */
+/* One group's part of a frame; *trusts: has it a shadow that it trusts? */
 static const char *check_gframe(struct group *g, const struct gframe *gf, uint64_t word,
-				bool *shadows, bool *trusts)
+				bool *trusts)
 {
-	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn) {
-		*shadows = true;
+	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
 		*trusts |= shadow_of(&g->shadows, id)->tracked;
-	}
 	CHECK((word & FRAME_BACKED) || !gf->rmap, "a frame that is not backed is mapped");
 	return NULL;
 }
@@ -145,13 +143,13 @@ static const char *check_frame(struct tf_vm *vm, const struct block *b, unsigned
 {
 	gfn_t f = gfn(block_first(b).v + i);
 	uint64_t word = frame_word(block_frame(b, f));
-	bool shadows = false, trusts = false;
+	bool trusts = false;
 	unsigned int groups = 0;
 	for (unsigned int id = 0; id < vm->groups_max; id++) {
 		struct gframe *gf = block_gframe(b, id, f);
 		const char *why = NULL;
 		if (gf && group_at(vm, id)->open)
-			why = check_gframe(group_at(vm, id), gf, word, &shadows, &trusts);
+			why = check_gframe(group_at(vm, id), gf, word, &trusts);
 		else
 			CHECK(!gf || (!gf->rmap && !gf->shadows), "a closed group maps a frame");
 		if (why)
@@ -160,8 +158,7 @@ static const char *check_frame(struct tf_vm *vm, const struct block *b, unsigned
 	}
 	/* With several groups a mark may outlast the trust: a write takes it away. */
 	CHECK(!trusts || (word & FRAME_TRACKED), "a trusted frame is not tracked");
-	CHECK(!(word & FRAME_TRACKED) || (groups > 1 ? shadows : trusts),
-	      "a frame is tracked for nobody");
+	CHECK(!(word & FRAME_TRACKED) || trusts || groups > 1, "a frame is tracked for nobody");
 	CHECK(!(word & (FRAME_UNTRACKING | FRAME_LEAVING)), "a frame's change was not finished");
 	CHECK(!b->large.v || !(word & FRAME_BACKED) ||
 		      word_hpa(word).v == b->large.v + (uint64_t)i * TF_PAGE_SIZE,

@@ -114,6 +114,8 @@ uint64_t spte_link(uint64_t gpte, const struct shadow *child)
 __attribute__((hot)) bool spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s,
 					unsigned int i, uint64_t spte, uint64_t snap, gfn_t f)
 {
+	if (!s->role.direct && !(snap & SPTE_G))
+		s->local = true;
 	if (bit_get(s->present, i)) {
 		uint64_t old = entry_read(&s->spt[i]);
 		if (!spte_is_table(s, old) && !((old ^ spte) & SPTE_ADDR)) {
@@ -131,8 +133,6 @@ __attribute__((hot)) bool spte_set_leaf(struct tf_vm *vm, struct group *g, struc
 		return false;
 	if (s->snap)
 		s->snap[i] = snap;
-	if (!s->role.direct && !(snap & SPTE_G))
-		s->local = true;
 	chain_add(&g->shadows, leaf_chain(vm, g, s->role.level, f), &s->links[i], spte_id(s, i));
 	bit_set(s->present, i);
 	s->count++;

@@ -35,6 +35,7 @@ static struct part parts[] = {
 	{"storm", "map, touch, discard on every CPU at once", "pages", 20, 1024, storm_run},
 	{"pipe", "byte there and back", NULL, 3000, 0, pipe_run},
 	{"arith", "thousand steps of arithmetic", NULL, 30000, 0, arith_run},
+	{"forks", "fork, exit, wait on every CPU at once", "pages", 50, 512, forks_run},
 };
 enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
 
@@ -177,7 +178,8 @@ static const char help[] =
 	"  --count NAME=N      operations of part NAME\n"
 	"  --size NAME=N       pages that part NAME works on\n"
 	"  --seed N            of the random orders (1)\n"
-	"  --processes         the storm runs in processes instead of threads\n"
+	"  --processes         part storm runs in processes instead of threads (forks always "
+	"does)\n"
 	"  --pause MS          says when a part begins, and sleeps around it, so that counters\n"
 	"                      elsewhere can be read there\n"
 	"  --no-marks          leaves port 0xf5 alone\n"

@@ -8,11 +8,11 @@
 
 #include "workload.h"
 
-static void child_wait(pid_t pid)
+void child_wait(pid_t pid)
 {
 	int status;
 
-	if (waitpid(pid, &status, 0) != pid)
+	if (waitpid(pid, &status, 0) < 0)
 		die("waitpid");
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		errno = ECHILD;
@@ -20,18 +20,22 @@ static void child_wait(pid_t pid)
 	}
 }
 
+void fork_once(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid == 0)
+		_exit(0);
+	child_wait(pid);
+}
+
 void fork_run(const struct part *p)
 {
 	part_begin(p);
-	for (uint64_t i = 0; i < p->count; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid == 0)
-			_exit(0);
-		child_wait(pid);
-	}
+	for (uint64_t i = 0; i < p->count; i++)
+		fork_once();
 	part_end(p);
 }
 

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum { PAGE = 4096 };
 
@@ -24,7 +25,7 @@ struct part {
 struct settings {
 	uint64_t seed;
 	unsigned cpus;
-	int processes; /* the storm: a process on each CPU instead of a thread */
+	int processes; /* the storm: processes on the CPUs instead of threads */
 };
 extern struct settings settings;
 
@@ -40,6 +41,11 @@ void region_unmap(void *at, size_t size);
 /* One write to each page of it. */
 void region_touch(void *at, size_t size);
 
+/* A child that ends at once, until it has. */
+void fork_once(void);
+/* Waits for the end of that child, or with -1 of any; it must have gone well. */
+void child_wait(pid_t pid);
+
 void cpu_pin(int cpu);
 uint64_t random_next(uint64_t *state);
 
@@ -52,5 +58,6 @@ void storm_run(const struct part *p);
 void chase_run(const struct part *p);
 void update_run(const struct part *p);
 void arith_run(const struct part *p);
+void forks_run(const struct part *p);
 
 #endif
