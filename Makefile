@@ -3,13 +3,8 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-<<<<<<< HEAD
-#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | faults | soak | stress | iso | setup |
-#        clean | distclean
-=======
-#   make unit | random | mistakes | lint | format | tidy | fuzz | bench | bench-groups | soak | stress | iso | setup
-#   make clean | distclean
->>>>>>> 67d06054460fcf056842be7f168322c96304dda8
+#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | bench-groups | faults | soak | stress |
+#        iso | setup | clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -87,13 +82,8 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-<<<<<<< HEAD
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench soak stress iso \
-	initramfs format tidy clean distclean
-=======
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint bench bench-groups \
+.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench bench-groups \
 	soak stress iso initramfs format tidy clean distclean
->>>>>>> 67d06054460fcf056842be7f168322c96304dda8
 all: hv cli guests
 hv: $(HV_BIN)
 cli: $(B)/twofold
