@@ -1,0 +1,109 @@
+/* The mode of a VM changes while its guest runs: what is kept, what is let go.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "facade_rig.h"
+
+/* Everybody into a mode, as hosts do: each vCPU changes at its next entry. */
+static void all_to(struct rig *g, enum tf_mode m)
+{
+	for (unsigned int i = 0; i < g->hw.cpus; i++)
+		hw_set_mode(&g->hw.cpu[i], m);
+	for (unsigned int k = 0; k < 40; k++)
+		for (unsigned int i = 0; i < g->hw.cpus; i++) {
+			hw_leave(&g->hw.cpu[i]);
+			assert_true(hw_enter(&g->hw.cpu[i]));
+		}
+}
+
+static struct tf_counters counters(struct rig *g)
+{
+	struct tf_counters n;
+	tf_counters_read(g->vm, &n);
+	return n;
+}
+
+/* Nobody runs on shadows: the guest writes the tables that were trusted, and no write faults. */
+static void tables_are_let_go(void **state)
+{
+	(void)state;
+	struct rig *g = start(&plain);
+	const uint64_t va = 0x200000;
+	tag_frames(g);
+	uint64_t at = entry_of(g, ROOT, va, 0);
+	for (unsigned int round = 0; round < 4; round++) {
+		uint64_t f = 0x210 + round;
+		quiet(g, 0, va);
+		assert_true(counters(g).tracks > 0);
+		all_to(g, TF_NESTED);
+		check(g);
+		load(g, 0, at); /* the nested tables know the page by now */
+		edit(g, 0, at, get(g, at));
+		struct tf_counters before = counters(g);
+		edit(g, 0, at, f << 12 | X_P | X_W | X_U);
+		struct tf_counters after = counters(g);
+		assert_int_equal(after.unsyncs, before.unsyncs);
+		assert_int_equal(after.nested_faults, before.nested_faults);
+		assert_true(after.shadow_tables > 0); /* they are kept */
+		assert_true(hw_invlpg(&g->hw.cpu[0], va));
+		assert_int_equal(load(g, 0, va), f);
+		all_to(g, TF_SHADOW);
+		assert_int_equal(load(g, 0, va), f);
+		check(g);
+	}
+	end(g);
+}
+
+/* A block that tracking had cut up is one leaf again: its pages need no fault each. */
+static void large_pages_come_back(void **state)
+{
+	(void)state;
+	struct tf_config c = plain;
+	c.large_backing = true;
+	if (variant.install == TF_INSTALL_CAS)
+		return; /* tables only grow */
+	struct rig *g = start(&c);
+	quiet(g, 0, 0x200000);
+	assert_true(counters(g).tracks > 0);
+	all_to(g, TF_NESTED);
+	check(g);
+	load(g, 0, ROOT); /* in a block of tables */
+	uint64_t faults = counters(g).nested_faults;
+	for (uint64_t va = ROOT; va < ROOT + 64 * PAGE; va += PAGE)
+		load(g, 0, va);
+	assert_int_equal(counters(g).nested_faults, faults);
+	check(g);
+	end(g);
+}
+
+/* One vCPU of a group stays on shadows: what it trusts is still watched. */
+static void one_stays(void **state)
+{
+	(void)state;
+	struct rig *g = start(&plain);
+	const uint64_t va = 0x200000;
+	tag_frames(g);
+	uint64_t at = entry_of(g, ROOT, va, 0);
+	quiet(g, 0, va);
+	hw_set_mode(&g->hw.cpu[1], TF_NESTED);
+	for (unsigned int k = 0; k < 40; k++) {
+		hw_leave(&g->hw.cpu[1]);
+		assert_true(hw_enter(&g->hw.cpu[1]));
+	}
+	uint64_t unsyncs = counters(g).unsyncs;
+	edit(g, 1, at, UINT64_C(0x222) << 12 | X_P | X_W | X_U);
+	assert_true(counters(g).unsyncs > unsyncs);
+	assert_true(hw_invlpg(&g->hw.cpu[0], va));
+	assert_int_equal(load(g, 0, va), 0x222);
+	check(g);
+	end(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_are_let_go),
+		cmocka_unit_test(large_pages_come_back),
+		cmocka_unit_test(one_stays),
+	};
+	return RUN_IN_ALL_GROUPINGS(tests);
+}
