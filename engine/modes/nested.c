@@ -193,18 +193,17 @@ static enum tf_status mode_nested_protect(struct op *op, struct tf_vm *vm, struc
 			     PERM_W);
 }
 
-void nested_widen(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
-	struct block *b = memmap_block(&vm->map, f);
 	struct age_sink old = age_sink(vm, g);
 	unsigned int level;
-	uint64_t at = f.v << TF_PAGE_SHIFT;
-	(void)table_lookup(&g->nested, at, &level);
-	if (level > 0 || g->nested.grows || !block_is_large(b))
+	struct want w;
+	uint64_t e = entry_read(table_lookup(&g->nested, f.v << TF_PAGE_SHIFT, &level));
+	/* Only what is mapped, and mapped for less than it could be. */
+	if (level > 0 || fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF ||
+	    look(vm, g, f, false, &w) != INSTALL)
 		return;
-	enum tf_status s =
-		table_map(op, &g->nested, block_first(b).v << TF_PAGE_SHIFT, 1,
-			  hpa_to_hfn(b->large), PERM_RWX | PERM_A | PERM_D, &old.sink, NULL);
+	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to, w.perm, &old.sink, NULL);
 	TF_ASSERT(vm->h, s == TF_OK); /* its table is there: nothing is allocated */
 }
 
