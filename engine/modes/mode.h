@@ -34,9 +34,9 @@ void frame_untrack(struct op *op, struct tf_vm *vm, gfn_t f);
 
 /* nested.c */
 void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
-/* Map the frame's block by one leaf again, if it can be and is mapped by small ones. Group's lock.
- */
-void nested_widen(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* The frame is tracked no more: if it is mapped, it may be written again, and its block be mapped
+ * by one leaf. Group's lock. */
+void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Empty the next part of a nested table that nobody is on. True: that was the last. Group's lock.
  */
 bool nested_reap(struct op *op, struct tf_vm *vm, struct group *g);

@@ -173,7 +173,7 @@ bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int 
 		s->ticket = 0;
 		shadow_set_tracked(g, s, false);
 		shadow_maybe_unmark(vm, g, s->gfn);
-		nested_widen(op, vm, g, s->gfn);
+		nested_relax(op, vm, g, s->gfn);
 		n--;
 	}
 	return c->rested >= c->made;
