@@ -190,12 +190,39 @@ static void exit_invalid(struct vcpu *v)
 	vcpu_inject(v, EXC_GP, 0);
 }
 
+/* The entries that lead to an address in the guest's 4-level tables, for the log. */
+static void log_walk(const char *what, uint64_t cr3, uint64_t va)
+{
+	uint64_t at = cr3 & ~(uint64_t)TF_PAGE_MASK, e[4] = {0};
+
+	for (int level = 3; level >= 0; level--) {
+		at = (at & 0x000ffffffffff000ull) + 8 * (va >> (12 + 9 * level) & 511);
+		if (tf_mem_read(vm.mmu, gpa(at), &e[level], sizeof(e[level])) != TF_OK)
+			break;
+		if (!(e[level] & 1) || (level && (e[level] & 1 << 7)))
+			break;
+		at = e[level];
+	}
+	log_info("%s %lx: %lx %lx %lx %lx", what, va, e[3], e[2], e[1], e[0]);
+}
+
 static _Noreturn void exit_shutdown(struct vcpu *v)
 {
 	const struct vmcb_save *s = &v->vmcb->save;
+	const struct vmcb_control *c = &v->vmcb->ctl;
 
-	log_info("vcpu %u: triple fault at %lx, rsp %lx, cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx",
-		 v->index, s->rip, s->rsp, s->cr0, s->cr2, s->cr3, s->cr4, s->efer);
+	log_info("vcpu %u: triple fault at %lx, rsp %lx, rflags %lx, cs %x, cr0 %lx cr2 %lx cr3 "
+		 "%lx cr4 %lx "
+		 "efer %lx, idt %lx",
+		 v->index, s->rip, s->rsp, s->rflags, s->cs.selector, s->cr0, s->cr2, s->cr3,
+		 s->cr4, s->efer, s->idtr.base);
+	log_info("vcpu %u: int_ctl %lx, event %lx, exit_int %lx, nested cr3 %lx", v->index,
+		 c->int_ctl, c->event_inj, c->exit_int_info, c->nested_cr3);
+	if ((s->efer & EFER_LMA) && !(s->cr4 & 1 << 12)) {
+		log_walk("rip", s->cr3, s->rip);
+		log_walk("rsp", s->cr3, s->rsp);
+		log_walk("cr2", s->cr3, s->cr2);
+	}
 	vm_end(END_TRIPLE_FAULT, 0);
 }
 
