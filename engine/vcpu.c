@@ -43,9 +43,9 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 	if (s == TF_OK)
 		s = group_open(&op, vm, v->wanted, node);
 	if (s == TF_OK) {
-		groups_want(&op, vm, vm->grouping);
 		cpuset_add(&vm->vcpus, index);
 		__atomic_store_n(&vm->vcpu[index], v, __ATOMIC_RELEASE);
+		groups_want(&op, vm, vm->grouping);
 		group_join(&op, v);
 		*out = v;
 	}
@@ -182,7 +182,7 @@ static void write_control(struct tf_vcpu *v, uint64_t *reg, uint64_t val, uint64
 	uint64_t changed = *reg ^ val;
 	*reg = val;
 	if (changed & bits) {
-		v->n.full_flushes++;
+		count_add(&v->n.full_flushes, 1);
 		flush_at_load(v, true);
 	}
 }
@@ -209,7 +209,7 @@ void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
 	if (v->cpu.r.cr4 & cr4_pcide)
 		val &= ~(UINT64_C(1) << 63);
 	v->cpu.r.cr3 = val;
-	v->n.cr3_writes++;
+	count_add(&v->n.cr3_writes, 1);
 	flush_at_load(v, !has_globals(v));
 }
 
@@ -227,7 +227,7 @@ void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
 {
 	const uint64_t cr4_pcide = UINT64_C(1) << 17;
 	uint16_t current = v->cpu.r.cr4 & cr4_pcide ? v->cpu.r.cr3 & 0xfff : 0;
-	v->n.invpcids++;
+	count_add(&v->n.invpcids, 1);
 	/* Another PCID's translations are re-read whenever its root is loaded. */
 	if (type == 0 && pcid == current)
 		shadow_flush_address(v, at);

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 
 #define SHADOW_LIMIT_DEFAULT 8192u
-#define SHADOW_LIMIT_MIN     16u /* and one for each root */
 #define SHADOW_LIMIT_MAX     (1u << 22)
 
 _Static_assert(sizeof(struct tf_vm) <= TF_PAGE_SIZE, "a VM lives in one page");
@@ -58,7 +57,7 @@ static unsigned int groups_most(const struct tf_config *c)
 static uint32_t shadow_limit(const struct tf_config *c, unsigned int groups)
 {
 	uint32_t limit = c->shadow_pages ? c->shadow_pages : SHADOW_LIMIT_DEFAULT;
-	uint32_t least = (SHADOW_LIMIT_MIN + c->vcpus) * groups;
+	uint32_t least = (SHADOWS_LEAST + c->vcpus) * groups;
 	return limit < least ? least : limit;
 }
 
@@ -234,7 +233,7 @@ enum tf_status tf_mem_remove(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	if (s == TF_OK) {
 		memmap_cut(&vm->map, m.from, m.to);
 		give_back(&m.op, vm, m.from, m.to);
-		log_stop(&m.op, vm, m.from, m.to);
+		log_stop(vm, m.from, m.to);
 	}
 	map_op_end(&m, vm);
 	return s;

@@ -7,6 +7,8 @@
 
 #include "modes/mode.h"
 
+#define SHADOWS_LEAST 16u /* the least bound of a group, and one more for each vCPU's root */
+
 #define MODES 2u
 extern const struct mmu_mode *const modes[MODES];
 
@@ -23,10 +25,6 @@ void map_op_end(struct map_op *m, struct tf_vm *vm);
 
 /* f, or the next frame after it that may have a descriptor. */
 gfn_t map_skip_empty(const struct tf_vm *vm, gfn_t f);
-
-/* Every mode takes write access to the frame away. Group's lock. */
-enum tf_status modes_protect(struct op *op, struct tf_vm *vm, struct group *g,
-			     gfn_t f) TF_MUST_CHECK;
 
 /* ---- vm_groups.c ---- */
 
@@ -52,6 +50,6 @@ void groups_destroy(struct op *op, struct tf_vm *vm);
 /* ---- vm_log.c ---- */
 
 /* No frame of the range is logged any more. */
-void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to);
+void log_stop(struct tf_vm *vm, gfn_t from, gfn_t to);
 
 #endif

@@ -16,7 +16,6 @@
 
 #define REAP_SHADOWS 64u
 #define REST_SHADOWS 64u
-#define LIMIT_MIN    16u /* shadows of a group, and one for each root */
 
 _Static_assert(sizeof(struct group) <= TF_PAGE_SIZE, "a group lives in one page");
 _Static_assert(TF_MAX_VCPUS * sizeof(struct group *) <= TF_PAGE_SIZE, "pointers to all in one");
@@ -50,7 +49,7 @@ unsigned int group_of_vcpu(const struct tf_vcpu *v, enum tf_grouping grouping)
 /* Each group's share of the bound on shadow tables. */
 static uint32_t limit_share(const struct tf_vm *vm, unsigned int groups)
 {
-	uint32_t share = vm->shadow_limit / groups, least = LIMIT_MIN + vm->conf.vcpus;
+	uint32_t share = vm->shadow_limit / groups, least = SHADOWS_LEAST + vm->conf.vcpus;
 	return share < least ? least : share;
 }
 
@@ -144,9 +143,17 @@ static void group_want(struct op *op, struct tf_vm *vm, unsigned int id, bool wa
 
 void groups_want(struct op *op, struct tf_vm *vm, enum tf_grouping grouping)
 {
-	unsigned int n = groups_of(&vm->conf, grouping);
+	struct tf_cpuset ids = {{0}};
+	unsigned int n = 0;
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
+		unsigned int id = vm->vcpu[i] ? group_of_vcpu(vm->vcpu[i], grouping) : 0;
+		if (!vm->vcpu[i] || cpuset_has(&ids, id))
+			continue;
+		cpuset_add(&ids, id);
+		n++;
+	}
 	for (unsigned int id = 0; id < vm->groups_max; id++)
-		group_want(op, vm, id, id < n, limit_share(vm, n));
+		group_want(op, vm, id, cpuset_has(&ids, id), limit_share(vm, n));
 }
 
 /* ---- moving ---- */
@@ -200,7 +207,7 @@ void group_join(struct op *op, struct tf_vcpu *v)
 	struct tf_vm *vm = v->vm;
 	if (v->group) {
 		leave(op, v);
-		v->n.regroups++;
+		count_add(&v->n.regroups, 1);
 	}
 	for (;;) {
 		/* A group that closed before we came is not wanted any more: look again. */

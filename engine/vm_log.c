@@ -16,17 +16,15 @@ static enum tf_status describe_range(struct tf_vm *vm, gfn_t from, gfn_t to)
 	return s;
 }
 
-enum tf_status modes_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+/* Take write access to a frame away in every mode. Group's lock. */
+static void protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
-	enum tf_status s = TF_OK;
-	for (unsigned int m = 0; m < MODES && s == TF_OK; m++)
-		s = modes[m]->protect(op, vm, g, f);
-	return s;
+	for (unsigned int m = 0; m < MODES; m++)
+		modes[m]->protect(op, vm, g, f);
 }
 
-void log_stop(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t to)
+void log_stop(struct tf_vm *vm, gfn_t from, gfn_t to)
 {
-	(void)op;
 	for (gfn_t f = map_skip_empty(vm, from); f.v < to.v; f = map_skip_empty(vm, gfn(f.v + 1))) {
 		struct frame *fr = memmap_frame(&vm->map, f);
 		if (fr && (entry_and(&fr->word, ~(FRAME_LOG | FRAME_DIRTY)) & FRAME_LOG))
@@ -45,18 +43,6 @@ static void log_mark(struct tf_vm *vm, gfn_t f)
 	entry_and(&fr->word, ~FRAME_DIRTY);
 }
 
-/* Take write access to the range away in every group. */
-static enum tf_status protect_range(struct map_op *m, struct tf_vm *vm)
-{
-	enum tf_status s = TF_OK;
-	vm_grace(vm);
-	op_owe_flush_all(&m->op);
-	for (struct group *g = NULL; (g = group_visit_next(&m->op, vm, g));)
-		for (gfn_t f = m->from; f.v < m->to.v && s == TF_OK; f.v++)
-			s = modes_protect(&m->op, vm, g, f);
-	return s;
-}
-
 enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 {
 	struct map_op m;
@@ -68,9 +54,11 @@ enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	if (s == TF_OK) {
 		for (gfn_t f = m.from; f.v < m.to.v; f.v++)
 			log_mark(vm, f);
-		s = protect_range(&m, vm);
-		if (s == TF_E_NOMEM)
-			log_stop(&m.op, vm, m.from, m.to);
+		vm_grace(vm);
+		for (struct group *g = NULL; (g = group_visit_next(&m.op, vm, g));)
+			for (gfn_t f = m.from; f.v < m.to.v; f.v++)
+				protect(&m.op, vm, g, f);
+		op_owe_flush_all(&m.op);
 	}
 	map_op_end(&m, vm);
 	return s;
@@ -89,14 +77,10 @@ static uint64_t read_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned 
 	if (!dirty)
 		return 0;
 	vm_grace(vm);
-	op_owe_flush_all(op);
 	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
-		for (uint64_t left = dirty; left; left &= left - 1) {
-			gfn_t f = gfn(from.v + (unsigned int)__builtin_ctzll(left));
-			/* Logged frames are mapped by 4 KiB: nothing is split, nothing can fail. */
-			enum tf_status s = modes_protect(op, vm, g, f);
-			TF_ASSERT(vm->h, s == TF_OK);
-		}
+		for (uint64_t left = dirty; left; left &= left - 1)
+			protect(op, vm, g, gfn(from.v + (unsigned int)__builtin_ctzll(left)));
+	op_owe_flush_all(op);
 	return dirty;
 }
 
@@ -118,7 +102,7 @@ void tf_dirty_stop(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 	struct map_op m;
 	if (!map_op_begin(&m, vm, start, bytes))
 		return;
-	log_stop(&m.op, vm, m.from, m.to);
+	log_stop(vm, m.from, m.to);
 	map_op_end(&m, vm);
 }
 

@@ -40,6 +40,12 @@ static inline uint64_t entry_or(uint64_t *e, uint64_t bits)
 	return __atomic_fetch_or(e, bits, __ATOMIC_ACQ_REL);
 }
 
+/* Counters that one CPU writes and others read. */
+static inline void count_add(uint64_t *count, uint64_t by)
+{
+	__atomic_store_n(count, *count + by, __ATOMIC_RELAXED);
+}
+
 static inline uint32_t entry_read32(const uint32_t *e)
 {
 	return __atomic_load_n(e, __ATOMIC_ACQUIRE);

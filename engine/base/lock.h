@@ -7,6 +7,7 @@
 #ifndef BASE_LOCK_H
 #define BASE_LOCK_H
 
+#include "base/atomic.h"
 #include "base/op.h"
 
 struct lock {
@@ -49,7 +50,7 @@ static inline void lock_take(struct op *op, struct lock *l)
 {
 	uint64_t waited = lock_word_take(op, &l->held, (enum lock_rank)l->rank);
 	if (__builtin_expect(waited != 0, 0))
-		l->wait_cycles += waited;
+		count_add(&l->wait_cycles, waited);
 }
 
 static inline void lock_drop(struct op *op, struct lock *l)

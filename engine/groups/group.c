@@ -46,10 +46,10 @@ enum tf_status vm_back(struct op *op, struct tf_vm *vm, struct tf_vcpu *v, gfn_t
 		__atomic_fetch_add(&vm->large_backed, did.large, __ATOMIC_RELAXED);
 		return s;
 	}
-	v->n.frames_backed += did.frames;
-	v->n.large_backed += did.large;
+	count_add(&v->n.frames_backed, did.frames);
+	count_add(&v->n.large_backed, did.large);
 	if (did.node == v->node)
-		v->n.frames_local += did.frames;
+		count_add(&v->n.frames_local, did.frames);
 	return s;
 }
 static void *group_mem_entry(struct walk_mem *m, gpa_t at)

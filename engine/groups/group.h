@@ -156,7 +156,8 @@ static inline struct gframe *group_frame_get(struct tf_vm *vm, struct group *g, 
  * the change visits the group (vm_grace). It takes no lock and waits for nothing. */
 static inline void section_enter(struct tf_vcpu *v)
 {
-	__atomic_store_n(&v->section, v->section + 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->section, v->section + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* before any word is read */
 }
 
 static inline void section_leave(struct tf_vcpu *v)

@@ -78,7 +78,7 @@ struct slot {
 struct memmap {
 	struct lock lock;
 	struct tf_host *h;
-	uint64_t max_gfn; /* first frame number past MAXPHYADDR */
+	uint64_t max_gfn; /* first frame number past MAXPHYADDR, or past the tree's reach */
 	bool large;
 	uint32_t slots_seq; /* odd while the slots change: readers without the lock try again */
 	unsigned int slots_n;

@@ -18,8 +18,8 @@ struct mmu_mode {
 	void (*leave)(struct tf_vcpu *v);
 	/* Remove every translation to the frame; saves A in the frame's word. */
 	void (*unmap)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
-	/* Take write access to the frame away. TF_E_NOMEM: nothing changed. */
-	enum tf_status (*protect)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+	/* Take write access to the frame away. */
+	void (*protect)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 	/* Move accessed bits of entries that map the frame into FRAME_ACCESSED of the words of all
 	 * frames that those entries map. */
 	void (*age)(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);

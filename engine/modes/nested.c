@@ -128,12 +128,12 @@ void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome
 	} while (l != INSTALL && s == TF_OK);
 	vm_op_end(&op, vm);
 	if (s == TF_OK) {
-		v->n.nested_faults++;
+		count_add(&v->n.nested_faults, 1);
 		if (fresh && !backed)
-			v->n.copies++;
+			count_add(&v->n.copies, 1);
 		*out = (struct tf_outcome){.end = TF_RESUME};
 	} else if (s == TF_E_NOENT) {
-		v->n.device_faults++;
+		count_add(&v->n.device_faults, 1);
 		*out = (struct tf_outcome){.end = TF_DEVICE, .gpa = at};
 	} else {
 		*out = (struct tf_outcome){.end = TF_NO_MEMORY};
@@ -171,14 +171,10 @@ static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gf
 	}
 }
 
-static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+/* Remove the leaf. A large one goes whole: its other frames come back by faults, and nothing is
+ * allocated. */
+static void drop_leaf(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, unsigned int level)
 {
-	unsigned int level;
-	uint64_t *e = leaf_of(g, f, &level);
-	if (!e)
-		return;
-	/* A large leaf goes whole: its other frames come back by faults, and nothing is allocated.
-	 */
 	uint64_t bytes = (uint64_t)TF_PAGE_SIZE << (9 * level);
 	uint64_t start = (f.v << TF_PAGE_SHIFT) & ~(bytes - 1);
 	struct age_sink old = age_sink(vm, g);
@@ -186,11 +182,21 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 	TF_ASSERT(vm->h, s == TF_OK);
 }
 
-static enum tf_status mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
-	(void)vm;
-	return table_protect(op, &g->nested, f.v << TF_PAGE_SHIFT, (f.v + 1) << TF_PAGE_SHIFT,
-			     PERM_W);
+	unsigned int level;
+	if (leaf_of(g, f, &level))
+		drop_leaf(op, vm, g, f, level);
+}
+
+static void mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	uint64_t at = f.v << TF_PAGE_SHIFT;
+	unsigned int level;
+	/* A large leaf is split; without a page for that it goes. */
+	if (table_protect(op, &g->nested, at, at + TF_PAGE_SIZE, PERM_W) != TF_OK &&
+	    leaf_of(g, f, &level))
+		drop_leaf(op, vm, g, f, level);
 }
 
 void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
@@ -203,7 +209,9 @@ void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 	if (level > 0 || fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF ||
 	    look(vm, g, f, false, &w) != INSTALL)
 		return;
-	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to, w.perm, &old.sink, NULL);
+	/* Nobody has accessed what the larger leaf adds. */
+	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to,
+				     w.perm & ~(unsigned int)PERM_A, &old.sink, NULL);
 	TF_ASSERT(vm->h, s == TF_OK); /* its table is there: nothing is allocated */
 }
 

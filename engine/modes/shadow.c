@@ -131,7 +131,7 @@ __attribute__((hot)) void shadow_fault(struct tf_vcpu *v, const struct tf_access
 		if (s == TF_E_NOENT) {
 			set_ad(&op, v, a);
 			*out = (struct tf_outcome){.end = TF_DEVICE, .gpa = w.gpa};
-			v->n.device_faults++;
+			count_add(&v->n.device_faults, 1);
 			vm_op_end(&op, vm);
 			return;
 		}
@@ -223,17 +223,11 @@ static void mode_shadow_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 	shadow_zap_frame(op, vm, g, f);
 }
 
-static enum tf_status mode_shadow_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
-{
-	rmap_protect_frame(op, vm, g, f);
-	return TF_OK;
-}
-
 const struct mmu_mode mode_shadow = {
 	.mode = TF_SHADOW,
 	.load = mode_shadow_load,
 	.leave = mode_shadow_leave,
 	.unmap = mode_shadow_unmap,
-	.protect = mode_shadow_protect,
+	.protect = rmap_protect_frame,
 	.age = rmap_age_frame,
 };

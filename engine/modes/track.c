@@ -122,45 +122,39 @@ static bool is_waiting(const struct track *w)
 	return w->s->live && w->s->ticket == w->ticket;
 }
 
-/* Take write access to what was marked away, in every group. False in ok[]: not everywhere. */
-static void protect_marked(struct op *op, struct tf_vm *vm, const struct tracking *t, bool *ok)
+void shadow_track(struct op *op, struct tf_vm *vm, struct group *own, struct tracking *t)
 {
-	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
-		for (unsigned int k = 0; k < t->n; k++)
-			if (ok[k] && mode_nested.protect(op, vm, g, t->want[k].f) == TF_OK)
-				(void)mode_shadow.protect(op, vm, g, t->want[k].f);
-			else
-				ok[k] = false;
-}
-
-void shadow_track(struct op *op, struct tf_vm *vm, struct group *g, struct tracking *t)
-{
-	bool marked[TRACK_BATCH], ok[TRACK_BATCH];
+	bool marked[TRACK_BATCH];
 	if (t->n == 0)
 		return;
 	for (unsigned int k = 0; k < t->n; k++)
-		ok[k] = marked[k] = mark(vm, t->want[k].f);
+		marked[k] = mark(vm, t->want[k].f);
 	vm_grace(vm);
-	protect_marked(op, vm, t, ok);
+	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
+		for (unsigned int k = 0; k < t->n; k++)
+			if (marked[k]) {
+				mode_nested.protect(op, vm, g, t->want[k].f);
+				mode_shadow.protect(op, vm, g, t->want[k].f);
+			}
 	/* Also a translation whose entry is gone may still be writable. */
 	op_owe_flush_all(op);
 	op_flush(op);
-	group_lock(op, g);
+	group_lock(op, own);
 	for (unsigned int k = 0; k < t->n; k++) {
 		struct shadow *s = t->want[k].s;
 		if (!is_waiting(&t->want[k]))
 			continue;
 		s->ticket = 0;
-		if (!ok[k])
+		if (!marked[k])
 			continue;
-		shadow_reread(vm, g, s);
-		shadow_set_tracked(g, s, true);
-		g->n.tracks++;
+		shadow_reread(vm, own, s);
+		shadow_set_tracked(own, s, true);
+		own->n.tracks++;
 	}
 	for (unsigned int k = 0; k < t->n; k++)
 		if (marked[k])
-			shadow_maybe_unmark(vm, g, t->want[k].f);
-	group_unlock(op, g);
+			shadow_maybe_unmark(vm, own, t->want[k].f);
+	group_unlock(op, own);
 }
 
 bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n)

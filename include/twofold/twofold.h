@@ -184,8 +184,7 @@ void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
  * loads once no vCPU of a group is in shadow mode any more. A host whose guest ran nested tells the
  * vCPU's registers (tf_vcpu_set_regs) before that load. */
 void tf_set_mode(struct tf_vm *vm, enum tf_mode m);
-/* Set all control state at once; the vCPU's translations count as flushed. TF_E_NOMEM: a shadow
- * root could not be had; the state is set and the next tf_vcpu_load tries again. */
+/* Set all control state at once; the vCPU's translations count as flushed. */
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r);
 const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v);
 /* What to enter the guest with. TF_E_NOMEM: no page for a root. */
