@@ -133,8 +133,11 @@ static const char *check_shadows(struct tf_vm *vm, struct group *g)
 static const char *check_gframe(struct group *g, const struct gframe *gf, uint64_t word,
 				bool *trusts)
 {
-	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
-		*trusts |= shadow_of(&g->shadows, id)->tracked;
+	bool here = false;
+	for (uint32_t id = gframe_first(gf); id; id = shadow_of(&g->shadows, id)->same_gfn)
+		here |= shadow_of(&g->shadows, id)->tracked;
+	*trusts |= here;
+	CHECK(here == gframe_trusts(gf), "a group does not say that it trusts a table");
 	CHECK((word & FRAME_BACKED) || !gf->rmap, "a frame that is not backed is mapped");
 	return NULL;
 }

@@ -54,8 +54,10 @@ struct frame {
 /* What one group hangs on a frame. */
 struct gframe {
 	uint32_t rmap;	  /* 4 KiB shadow leaves that map it: chain of spte ids */
-	uint32_t shadows; /* shadow tables of the guest table in it: chain of shadow ids */
+	uint32_t shadows; /* shadow tables of the guest table in it: chain of shadow ids, and: */
 };
+
+#define GFRAME_TRUST 0x80000000u /* one of them trusts the table, or is about to */
 
 struct block {
 	struct frame *frames; /* 512 */

@@ -119,6 +119,23 @@ static inline void bit_clear(uint64_t *map, unsigned int i)
 	map[i / 64] &= ~(UINT64_C(1) << (i % 64));
 }
 
+/* The first shadow of the table in a frame. */
+static inline uint32_t gframe_first(const struct gframe *gf)
+{
+	return gf->shadows & ~GFRAME_TRUST;
+}
+
+static inline void gframe_set(struct gframe *gf, uint32_t first, bool trust)
+{
+	__atomic_store_n(&gf->shadows, first | (trust ? GFRAME_TRUST : 0), __ATOMIC_RELEASE);
+}
+
+/* Has one of them trust or a ticket? May be asked without the lock. */
+static inline bool gframe_trusts(const struct gframe *gf)
+{
+	return __atomic_load_n(&gf->shadows, __ATOMIC_ACQUIRE) & GFRAME_TRUST;
+}
+
 static inline bool spte_is_table(const struct shadow *s, uint64_t e)
 {
 	return s->role.level > 0 && !(e & SPTE_PS);
@@ -199,22 +216,17 @@ struct tracking {
 };
 
 /* Give it a ticket and put it on the list, if there is room and nobody else is at it. */
-void shadow_wants_tracking(struct group *g, struct tracking *t, struct shadow *s);
+void shadow_wants_tracking(struct tf_vm *vm, struct group *g, struct tracking *t, struct shadow *s);
 /* Track what is on the list: write-protect it in every group, flush, read it again, trust it. The
  * operation that chose it; no lock held. */
 void shadow_track(struct op *op, struct tf_vm *vm, struct group *g, struct tracking *t);
-/* A shadow of the frame went: if no other is trusted and no other group has one, writes to the
- * frame need not fault any more. */
+/* A shadow of the frame went, or is not trusted any more: if no other is, and no other group trusts
+ * one or is about to, writes to the frame need not fault any more. */
 void shadow_maybe_unmark(struct tf_vm *vm, struct group *g, gfn_t f);
 
 /* Nobody runs on this group's shadows any more: stop to trust up to n of them, so that writes to
  * their tables need not fault. True: that was the last. Group's lock. */
 bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int n);
-
-static inline uint32_t gframe_shadows(const struct gframe *gf)
-{
-	return __atomic_load_n(&gf->shadows, __ATOMIC_ACQUIRE);
-}
 
 /* ---- shadow_sync.c: distrust, and re-reading what is not trusted ---- */
 

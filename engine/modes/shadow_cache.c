@@ -56,7 +56,7 @@ void shadow_cache_destroy(struct tf_vm *vm, struct group *g)
 struct shadow *shadow_find(struct tf_vm *vm, struct group *g, gfn_t f, struct role r)
 {
 	struct gframe *gf = group_frame(vm, g, f);
-	for (uint32_t id = gf ? gf->shadows : 0; id;) {
+	for (uint32_t id = gf ? gframe_first(gf) : 0; id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		if (s->role.level == r.level && s->role.direct == r.direct &&
 		    s->role.nxe == r.nxe && s->role.pkey == r.pkey)
@@ -181,8 +181,8 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 	s->role = r;
 	s->live = s->touched = true;
 	s->patience = SHADOW_PATIENCE;
-	s->same_gfn = gf->shadows;
-	__atomic_store_n(&gf->shadows, id, __ATOMIC_RELEASE);
+	s->same_gfn = gframe_first(gf);
+	gframe_set(gf, id, gframe_trusts(gf));
 	c->live++;
 	c->pages += pages;
 	g->n.shadows_made++;
@@ -194,10 +194,10 @@ struct shadow *shadow_get(struct op *op, struct tf_vm *vm, struct group *g, gfn_
 static void unlink_from_frame(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
 	struct gframe *gf = group_frame(vm, g, s->gfn);
-	if (gf->shadows == s->id) {
-		__atomic_store_n(&gf->shadows, s->same_gfn, __ATOMIC_RELEASE);
+	if (gframe_first(gf) == s->id) {
+		gframe_set(gf, s->same_gfn, gframe_trusts(gf));
 	} else {
-		uint32_t *at = &shadow_of(&g->shadows, gf->shadows)->same_gfn;
+		uint32_t *at = &shadow_of(&g->shadows, gframe_first(gf))->same_gfn;
 		while (*at != s->id)
 			at = &shadow_of(&g->shadows, *at)->same_gfn;
 		*at = s->same_gfn;
@@ -269,6 +269,6 @@ void shadow_zap_tree(struct op *op, struct tf_vm *vm, struct group *g, struct sh
 void shadow_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct gframe *gf = group_frame(vm, g, f);
-	while (gf && gf->shadows)
-		shadow_zap(op, vm, g, shadow_of(&g->shadows, gf->shadows));
+	while (gf && gframe_first(gf))
+		shadow_zap(op, vm, g, shadow_of(&g->shadows, gframe_first(gf)));
 }

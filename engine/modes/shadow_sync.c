@@ -15,7 +15,7 @@ void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct gframe *gf = group_frame(vm, g, f);
 	bool trusted = false;
-	for (uint32_t id = gf->shadows; id;) {
+	for (uint32_t id = gframe_first(gf); id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		id = s->same_gfn;
 		s->ticket = 0;
@@ -27,16 +27,17 @@ void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 		if (s->patience < SHADOW_PATIENCE_MAX)
 			s->patience *= 2;
 	}
+	gframe_set(gf, gframe_first(gf), false);
 	if (!trusted)
 		return;
 	g->n.unsyncs++;
 	/* A table that nothing leads to and that is written: its address space is gone. */
-	for (uint32_t id = gf->shadows; id;) {
+	for (uint32_t id = gframe_first(gf); id;) {
 		struct shadow *s = shadow_of(&g->shadows, id);
 		id = s->same_gfn;
 		if (!s->role.direct && !s->parents && !s->roots && !s->pins) {
 			shadow_zap_tree(op, vm, g, s);
-			id = gf->shadows; /* the tree may have held others of this frame */
+			id = gframe_first(gf); /* the tree may have held others of this frame */
 		}
 	}
 }
@@ -145,7 +146,7 @@ static void visit(struct pass *p, struct shadow *s)
 		} else {
 			s->quiet += 8u + s->count;
 			if (p->quiet && s->quiet >= s->patience)
-				shadow_wants_tracking(p->g, p->quiet, s);
+				shadow_wants_tracking(p->vm, p->g, p->quiet, s);
 		}
 	}
 	if (s->role.level > p->lowest)

@@ -15,15 +15,15 @@
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
-/* Does another group shadow the table in that frame? What it finds may be old by then, but not
- * older than an UNTRACKING that was set before: whoever marks the frame has a shadow of it already.
- */
-static bool others_shadow(struct tf_vm *vm, const struct group *g, gfn_t f)
+/* Does another group trust the table in that frame, or is about to? What it finds may be old by
+ * then, but not older than an UNTRACKING that was set before: whoever marks the frame has said so
+ * first. */
+static bool others_trust(struct tf_vm *vm, const struct group *g, gfn_t f)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	for (unsigned int id = 0; id < vm->groups_max; id++) {
 		struct gframe *gf = id == g->id ? NULL : block_gframe(b, id, f);
-		if (gf && gframe_shadows(gf))
+		if (gf && gframe_trusts(gf))
 			return true;
 	}
 	return false;
@@ -74,7 +74,7 @@ void frame_untrack(struct op *op, struct tf_vm *vm, gfn_t f)
 	}
 	for (unsigned int id = 0; id < vm->groups_max; id++) {
 		struct gframe *gf = block_gframe(b, id, f);
-		struct group *g = gf && gframe_shadows(gf) ? group_at(vm, id) : NULL;
+		struct group *g = gf && gframe_trusts(gf) ? group_at(vm, id) : NULL;
 		if (!g)
 			continue;
 		group_lock(op, g);
@@ -90,29 +90,33 @@ void shadow_maybe_unmark(struct tf_vm *vm, struct group *g, gfn_t f)
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = block_frame(b, f);
 	struct gframe *gf = block_gframe(b, g->id, f);
-	if (!(frame_word(fr) & FRAME_TRACKED))
+	if (!gframe_trusts(gf) && !(frame_word(fr) & FRAME_TRACKED))
 		return;
-	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
+	for (uint32_t id = gframe_first(gf); id; id = shadow_of(&g->shadows, id)->same_gfn)
 		if (shadow_of(&g->shadows, id)->tracked)
 			return;
-	if (!unmark_begin(fr))
-		return;
-	if (others_shadow(vm, g, f)) {
-		entry_and(&fr->word, ~FRAME_UNTRACKING); /* they may trust it: a write will tell */
-		return;
-	}
-	for (uint32_t id = gf->shadows; id; id = shadow_of(&g->shadows, id)->same_gfn)
+	bool mine = unmark_begin(fr);
+	/* Who is about to trust will not: with the mark goes the ticket. */
+	for (uint32_t id = gframe_first(gf); id; id = shadow_of(&g->shadows, id)->same_gfn)
 		shadow_of(&g->shadows, id)->ticket = 0;
-	unmark(b, fr);
+	gframe_set(gf, gframe_first(gf), false);
+	if (!mine)
+		return;
+	if (others_trust(vm, g, f))
+		entry_and(&fr->word, ~FRAME_UNTRACKING); /* the mark is theirs */
+	else
+		unmark(b, fr);
 }
 
-void shadow_wants_tracking(struct group *g, struct tracking *t, struct shadow *s)
+void shadow_wants_tracking(struct tf_vm *vm, struct group *g, struct tracking *t, struct shadow *s)
 {
 	if (t->n == TRACK_BATCH || s->ticket)
 		return;
 	if (++g->shadows.tickets == 0)
 		g->shadows.tickets = 1;
 	s->ticket = g->shadows.tickets;
+	struct gframe *gf = group_frame(vm, g, s->gfn);
+	gframe_set(gf, gframe_first(gf), true); /* before the mark: see others_trust() */
 	t->want[t->n++] = (struct track){s, s->gfn, s->ticket};
 }
 
@@ -152,7 +156,7 @@ void shadow_track(struct op *op, struct tf_vm *vm, struct group *own, struct tra
 		own->n.tracks++;
 	}
 	for (unsigned int k = 0; k < t->n; k++)
-		if (marked[k])
+		if (group_frame(vm, own, t->want[k].f))
 			shadow_maybe_unmark(vm, own, t->want[k].f);
 	group_unlock(op, own);
 }
