@@ -87,7 +87,8 @@ for mode in ${modes//,/ }; do
 	[ ! -s "$out.json" ] || jq -r '"  \(.mode): \(.guest_seconds | round) s, \(.exits_total) exits, " +
 		"\(.shadow_tables_max) shadow tables at most (bound '$bound'), \(.shadows_reclaimed) reclaimed, " +
 		"\(.table_pages) pages of tables at the end" +
-		if .regroups > 0 then ", \(.regroups) moves between groups" else "" end' "$out.json"
+		if .regroups > 0 then ", \(.regroups) moves between groups" else "" end +
+		if .switches > 0 then ", \(.switches) changes of the mode" else "" end' "$out.json"
 done
 [ $bad = 0 ] && echo "stress: $minutes minutes on $cpus CPUs in each of $modes: all well"
 exit $bad

@@ -181,6 +181,8 @@ static char *hypervisor_words(const struct options *o)
 		fprintf(f, " install=%s", o->install);
 	if (o->regroup_ms)
 		fprintf(f, " regroup=%u", o->regroup_ms);
+	if (o->switch_ms)
+		fprintf(f, " switch=%u", o->switch_ms);
 	if (o->verbose)
 		fputs(" verbose=1", f);
 	fclose(f);

@@ -17,9 +17,9 @@
 #define MEM_MIN	    (32 * MIB)
 #define MEM_MAX	    OPTIONS_MEM_MAX
 #define TIMEOUT_MAX 1e9
-#define REGROUP_MAX 86400000u /* a day */
+#define PERIOD_MAX  86400000u /* milliseconds: a day */
 
-enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP };
+enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP, KEY_SWITCH };
 
 static const struct argp_option option_list[] = {
 	{"kernel", 'k', "FILE", 0,
@@ -42,6 +42,8 @@ static const struct argp_option option_list[] = {
 	 "How a nested fault puts its leaf in: under the lock, or by cas without it (lock)", 0},
 	{"regroup-every", KEY_REGROUP, "MS", 0,
 	 "For tests: merge all groups to one and split them again, every MS milliseconds", 0},
+	{"switch-every", KEY_SWITCH, "MS", 0,
+	 "For tests: change to the other mode and back, every MS milliseconds", 0},
 	{"stats", 's', "FILE", 0, "At the end, write what was counted as one JSON object", 0},
 	{"timeout", 't', "SEC", 0, "Stop the guest after so many seconds, with status 124", 0},
 	{"verbose", 'v', NULL, 0, "Show the hypervisor's own words too", 0},
@@ -166,16 +168,16 @@ static int install_set(struct options *o, const char *arg)
 	return 0;
 }
 
-static int regroup_set(struct options *o, const char *arg)
+static int period_set(unsigned int *ms, const char *option, const char *arg)
 {
 	size_t digits = strspn(arg, "0123456789");
 	unsigned long n = strtoul(arg, NULL, 10);
 
-	if (!digits || arg[digits] || n < 1 || n > REGROUP_MAX) {
-		say("--regroup-every %s: give milliseconds from 1 to %u", arg, REGROUP_MAX);
+	if (!digits || arg[digits] || n < 1 || n > PERIOD_MAX) {
+		say("--%s %s: give milliseconds from 1 to %u", option, arg, PERIOD_MAX);
 		return EXIT_BAD_USAGE;
 	}
-	o->regroup_ms = (unsigned int)n;
+	*ms = (unsigned int)n;
 	return 0;
 }
 
@@ -257,7 +259,10 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 		status = install_set(o, arg);
 		break;
 	case KEY_REGROUP:
-		status = regroup_set(o, arg);
+		status = period_set(&o->regroup_ms, "regroup-every", arg);
+		break;
+	case KEY_SWITCH:
+		status = period_set(&o->switch_ms, "switch-every", arg);
 		break;
 	case 't':
 		status = timeout_set(o, arg);

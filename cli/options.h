@@ -22,6 +22,7 @@ struct options {
 	const char *groups;	     /* "node", "one" or "vcpu" */
 	const char *install;	     /* "lock" or "cas" */
 	unsigned int regroup_ms;     /* 0: never */
+	unsigned int switch_ms;	     /* 0: never */
 	struct nodes nodes;
 	unsigned int cpus;
 	uint64_t mem;	/* bytes */

@@ -58,6 +58,7 @@ static const char *const promised[] = {
 	"exits",	 "guest_faults", "shadow_faults", "nested_faults", "unsyncs",
 	"resyncs",	 "table_pages",	 "copies",	  "regroups",	   "frames_local",
 	"groups",	 "groups_now",	 "pages_local",	  "pages_remote",  "host_nodes",
+	"mode_now",	 "switches",	 "vcpu_switches", "switch_cycles", "switch_cycles_max",
 };
 
 /* The guest's nodes as they were given to it. */
@@ -99,6 +100,7 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 	json_object_set_new(all, "grouping", json_string(o->groups));
 	json_object_set_new(all, "install", json_string(o->install));
 	json_object_set_new(all, "regroup_ms", json_integer(o->regroup_ms));
+	json_object_set_new(all, "switch_ms", json_integer(o->switch_ms));
 	if (s->last) {
 		json_object_set_new(all, "guest_seconds",
 				    json_real(seconds_of(s->last, "guest_cycles")));

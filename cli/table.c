@@ -305,6 +305,25 @@ static void exits(const struct table *t)
 	json_decref(most);
 }
 
+/* Where the mode changed in any run. */
+static void switches(const struct table *t)
+{
+	json_int_t most = 0;
+
+	for (int i = 0; i < t->runs; i++) {
+		json_int_t n = json_integer_value(json_object_get(t->run[i], "switches"));
+
+		most = n > most ? n : most;
+	}
+	if (!most)
+		return;
+	heading("changes of the mode");
+	row(t, "changes", NULL, "switches", NULL);
+	row(t, "of them, each CPU's", NULL, "vcpu_switches", NULL);
+	row(t, "cycles until they ran", NULL, "switch_cycles", NULL);
+	row(t, "the longest one's", NULL, "switch_cycles_max", NULL);
+}
+
 static void tables(const struct table *t)
 {
 	static const struct {
@@ -386,6 +405,7 @@ int command_table(int argc, char **argv)
 	times(&t);
 	exits(&t);
 	part_rates(&t);
+	switches(&t);
 	tables(&t);
 	groups(&t);
 	return 0;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# boot.sh MODE CPUS OUT [APPEND]: boots the stock kernel with our small user space and looks whether all is
-# as it should be. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
+# boot.sh MODE CPUS OUT [APPEND [OPTION...]]: boots the stock kernel with our small user space and looks whether all is
+# as it should be; with --switch-every among the options, whether it ran in both modes. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
 # thing that is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -8,11 +8,13 @@ set -u
 mode=$1
 cpus=$2
 out=$3
+append=${4:-job=off}
+shift $(($# < 4 ? $# : 4))
 build=$(dirname "$0")/../build
 mkdir -p "$(dirname "$out")"
 
 timeout 400 "$build/twofold" run --mode "$mode" --cpus "$cpus" --stats "$out.json" --timeout 300 \
-	--append "${4:-job=off}" </dev/null >"$out.log" 2>"$out.err"
+	--append "$append" "$@" </dev/null >"$out.log" 2>"$out.err"
 status=$?
 bad=0
 wrong() {
@@ -26,9 +28,13 @@ grep -aqE "^guest: up at .* s, $cpus CPU" "$out.log" ||
 grep -aq '^guest: powering off' "$out.log" || wrong "did not reach its power-off"
 ! grep -aE '^guest: kernel says' "$out.log" || wrong "the kernel complains"
 ! grep -aE '^guest: .* ended with status [^0]' "$out.log" || wrong "the workload failed"
+[[ $append == *job=off* ]] || grep -aq '^guest: workload ended with status 0' "$out.log" ||
+	wrong "the workload did not end"
 [ ! -s "$out.err" ] || wrong "words on standard error: $(head -n 3 "$out.err")"
 jq -e --arg mode "$mode" '.mode == $mode and .reason == "poweroff" and .boot_cycles > 0 and
 	.guest_seconds > 0 and .table_pages > 0 and (.exits | length) > 0 and
-	if $mode == "shadow" then .shadow_faults > 0 else .nested_faults > 0 end' "$out.json" >/dev/null ||
+	if .switch_ms > 0 then .switches > 1 and .vcpu_switches > .cpus and .shadow_faults > 0 and
+		.nested_faults > 0 and .switch_cycles_max > 0 and (.regroup_ms == 0 or .regroups > 0)
+	elif $mode == "shadow" then .shadow_faults > 0 else .nested_faults > 0 end' "$out.json" >/dev/null ||
 	wrong "numbers that cannot be ($out.json)"
 exit $bad

@@ -119,6 +119,25 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+# The mode changes while the guest runs.
+if [ -e build/baretest.elf ]; then
+	for mode in nested shadow; do
+		runs shadow "switch/bare/$mode" || continue
+		step "switch/bare/$mode" 300 build/twofold run --kernel build/baretest.elf --mode $mode --cpus 2 \
+			--mem 256M --timeout 280 --switch-every 3 --stats $logs/switch-bare-$mode.json
+	done
+fi
+for cpus in 1 2 4; do
+	for mode in nested shadow; do
+		runs shadow "switch/$mode/$cpus" || continue
+		step "switch/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/switch-$mode-$cpus job=workload \
+			--switch-every 20
+	done
+done
+if runs shadow switch/nodes; then
+	step switch/nodes 320 scripts/boot.sh nested 4 $logs/switch-nodes job=workload --switch-every 20 \
+		--nodes 2 --regroup-every 30
+fi
 step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
 
 two="0: CPUs '0-1', 256 MiB, distances 10 20

@@ -13,7 +13,7 @@ void vcpu_sync_regs(struct vcpu *v)
 	const struct vmcb_save *s = &v->vmcb->save;
 	struct tf_regs r;
 
-	if (vm.mode == TF_SHADOW)
+	if (v->watched)
 		return; /* every write went through the engine */
 	r = (struct tf_regs){
 		.cr0 = s->cr0,

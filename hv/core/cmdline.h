@@ -20,6 +20,7 @@ struct cmdline {
 	enum tf_grouping groups;
 	enum tf_install install;
 	unsigned int regroup_ms; /* regroup=, 0: never */
+	unsigned int switch_ms;	 /* switch=, 0: never */
 	bool verbose;
 	unsigned int shadow_pages;
 };

@@ -136,7 +136,7 @@ void devices_create(void)
 		.kvm_pv_eoi = vm.cpus == 1,
 		.kvm_pv_ipi = true,
 		/* A #PF exit would have to tell the engine the guest's PKRU. */
-		.no_pku = vm.mode == TF_SHADOW,
+		.no_pku = vm.mode == TF_SHADOW || vm.switches,
 		.no_la57 = true,
 		.tsc_khz = vm.tsc_khz,
 	};

@@ -38,6 +38,8 @@ static void read_wishes(void)
 	if (!nodes_build(&vm.nodes, &cmdline.nodes, cpus, mem, &err))
 		vm_fail("%s", err.text);
 	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
+	vm.mode_wanted = vm.mode;
+	vm.switches = cmdline.switch_ms != 0;
 	vm.cpus = vm.nodes.cpus;
 	vm.mem = vm.nodes.mem;
 	if (vm.cpus > acpi.cpus)
@@ -94,7 +96,7 @@ static void start_guest(void)
 
 	guest_create();
 	smp_cpu_init(v);
-	if (vm.mode == TF_SHADOW)
+	if (vm.mode == TF_SHADOW || vm.switches)
 		svm_probe_shadow(v);
 	guest_load(&entry);
 	report_hello();

@@ -199,11 +199,36 @@ static void put_nodes(void)
 	json_number("regroup_ms", cmdline.regroup_ms);
 }
 
+static const char *mode_name(enum tf_mode m)
+{
+	return m == TF_SHADOW ? "shadow" : "nested";
+}
+
+static void put_switches(void)
+{
+	uint64_t count = 0, cycles = 0, most = 0;
+
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		const struct switch_stats *s = &vm.vcpu[i]->switches;
+		uint64_t max = __atomic_load_n(&s->cycles_max, __ATOMIC_RELAXED);
+
+		count += __atomic_load_n(&s->count, __ATOMIC_RELAXED);
+		cycles += __atomic_load_n(&s->cycles, __ATOMIC_RELAXED);
+		most = max > most ? max : most;
+	}
+	json_text("mode_now", mode_name(__atomic_load_n(&vm.mode_wanted, __ATOMIC_RELAXED)));
+	json_number("switch_ms", cmdline.switch_ms);
+	json_number("switches", __atomic_load_n(&vm.switch_count, __ATOMIC_RELAXED));
+	json_number("vcpu_switches", count);
+	json_number("switch_cycles", cycles);
+	json_number("switch_cycles_max", most);
+}
+
 static void put_all(const struct tf_counters *c)
 {
 	uint64_t now = x86_rdtsc();
 
-	json_text("mode", vm.mode == TF_SHADOW ? "shadow" : "nested");
+	json_text("mode", mode_name(vm.mode));
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
 	json_number("tsc_khz", vm.tsc_khz);
@@ -217,6 +242,7 @@ static void put_all(const struct tf_counters *c)
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);
 	json_number("unknown_msr_writes", vm.msr.unknown_writes);
 	json_number("free_bytes", pages_free_bytes());
+	put_switches();
 	put_nodes();
 	if (!c)
 		return;
@@ -231,7 +257,7 @@ void report_hello(void)
 	json_begin("hello");
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
-	json_text("mode", vm.mode == TF_SHADOW ? "shadow" : "nested");
+	json_text("mode", mode_name(vm.mode));
 	json_number("tsc_khz", vm.tsc_khz);
 	json_end();
 }

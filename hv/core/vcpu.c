@@ -47,6 +47,7 @@ struct vcpu *vcpu_create(unsigned int index, uint32_t host_apic_id, unsigned int
 	v->index = index;
 	v->host_apic_id = host_apic_id;
 	v->virq = -1;
+	v->watched = vm.mode == TF_SHADOW;
 	v->state = VCPU_WAIT_SIPI;
 	return v;
 }

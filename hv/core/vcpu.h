@@ -102,6 +102,12 @@ struct exit_stats {
 	uint64_t cycles[KINDS]; /* spent outside the guest */
 };
 
+/* The vCPU's changes of mode (svm/mode.c). */
+struct switch_stats {
+	uint64_t count;
+	uint64_t cycles, cycles_max; /* from the request, or from the wake-up, to the entry */
+};
+
 /* An instruction that made an exit before, found again by its address. */
 struct insn_memo {
 	uint64_t rip; /* linear; 0: empty */
@@ -125,9 +131,10 @@ struct vcpu {
 	uint32_t host_apic_id;
 	enum vcpu_state state;
 	enum exit_kind kind; /* of the current exit */
-	bool shadow;	     /* the VMCB is set up for a shadow root now */
-	bool flush;	     /* the next entry flushes the TLB */
-	bool timer_fired;    /* the real timer interrupted: look at what is due */
+	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
+	bool shadow;	  /* the VMCB is set up for a shadow root now; only if watched */
+	bool flush;	  /* the next entry flushes the TLB */
+	bool timer_fired; /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;
 
 	/* What the next entry injects: EVENTINJ format; 0 none. */
@@ -141,6 +148,7 @@ struct vcpu {
 	uint64_t exit_tsc;	 /* when the current exit began */
 	uint64_t xcr0;		 /* the guest's */
 	uint64_t host_cr4;	 /* of its CPU, while it runs */
+	uint64_t switch_tsc;	 /* it changes the mode since then; 0: it does not */
 
 	/* any CPU, atomic */
 	uint32_t where;	   /* enum vcpu_where */
@@ -152,6 +160,7 @@ struct vcpu {
 	struct lapic apic;
 	struct msr_vcpu msr;
 	struct exit_stats stats;
+	struct switch_stats switches;
 	struct insn_memo memo[INSN_MEMOS];
 };
 
@@ -177,6 +186,7 @@ enum {
 	REQ_SIPI = 1u << 3,
 	REQ_NMI = 1u << 4,
 	REQ_STOP = 1u << 5, /* the VM ends */
+	REQ_MODE = 1u << 6, /* go over to vm.mode_wanted */
 };
 
 /* The vCPU of the CPU that we are on: by the stack pointer. */

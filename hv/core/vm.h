@@ -1,7 +1,7 @@
 /* The one VM of this hypervisor.
  *
  * Lock: everything here is set up before the second CPU starts and constant afterwards, but for
- * `ending`, which is atomic.
+ * what says otherwise.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_CORE_VM_H
@@ -18,7 +18,8 @@
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
-	enum tf_mode mode;
+	enum tf_mode mode; /* what every vCPU starts with */
+	bool switches;	   /* the mode may change while the guest runs */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
@@ -32,6 +33,10 @@ struct vm {
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
+	/* The last request to change the mode; atomic, written by vCPU 0's CPU (svm/mode.c). */
+	uint32_t mode_wanted;
+	uint64_t switch_tsc; /* when it was made */
+	uint64_t switch_count;
 	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
 	uint32_t ending;   /* atomic: vm_end() was called */
 };

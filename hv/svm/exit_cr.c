@@ -1,8 +1,9 @@
 /* Exits by control registers, EFER and TLB instructions.
  *
- * In a VM in shadow mode every write of CR0 (but TS and MP), CR3, CR4 and EFER comes here and goes
- * to the engine; CR0, CR4 and EFER are the guest's own in the VMCB, CR3 is the shadow root. In
- * nested mode only CR8 and EFER exit. APM vol. 2, 3.1, 15.9.
+ * Of a vCPU in shadow mode every write of CR0 (but TS and MP), CR3, CR4 and EFER comes here and
+ * goes to the engine; CR0, CR4 and EFER are the guest's own in the VMCB, CR3 is the shadow root. In
+ * nested mode only those of CR0, CR8 and EFER do, and all are the guest's own in the VMCB.
+ * APM vol. 2, 3.1, 15.9.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/vm.h"
@@ -290,7 +291,7 @@ void exit_invpcid(struct vcpu *v)
 
 uint64_t exit_efer_read(const struct vcpu *v)
 {
-	if (vm.mode == TF_SHADOW)
+	if (v->watched)
 		return tf_vcpu_regs(v->mmu)->efer;
 	return v->vmcb->save.efer & ~EFER_SVME;
 }
@@ -304,7 +305,7 @@ bool exit_efer_write(struct vcpu *v, uint64_t value)
 		return false;
 	if (((value ^ old) & EFER_LME) && (v->vmcb->save.cr0 & CR0_PG))
 		return false;
-	if (vm.mode == TF_SHADOW)
+	if (v->watched)
 		tf_write_efer(v->mmu, value);
 	v->vmcb->save.efer = value | EFER_SVME | (v->shadow ? EFER_NXE : 0);
 	/* NXE is part of how the CPU reads tables. */

@@ -18,7 +18,7 @@ void interrupt_kick(void);
 void interrupt_com1(void);
 
 /* vCPU 0's CPU only: host TSC; 0: never. */
-static uint64_t next_report, next_regroup;
+static uint64_t next_report, next_regroup, next_switch;
 
 void interrupt_timer(void)
 {
@@ -69,6 +69,7 @@ void svm_timer_arm(struct vcpu *v)
 	if (v->index == 0) {
 		at = sooner(at, next_report);
 		at = sooner(at, next_regroup);
+		at = sooner(at, next_switch);
 	}
 	if (at == v->armed)
 		return;
@@ -93,6 +94,10 @@ static void timer_work(struct vcpu *v)
 		next_regroup = now + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
 		regroup();
 	}
+	if (v->index == 0 && next_switch && now >= next_switch) {
+		next_switch = now + (uint64_t)vm.tsc_khz * cmdline.switch_ms;
+		svm_switch(vm.mode_wanted == TF_SHADOW ? TF_NESTED : TF_SHADOW);
+	}
 	svm_timer_arm(v);
 }
 
@@ -115,6 +120,8 @@ static void take_requests(struct vcpu *v)
 	}
 	if (r & REQ_FLUSH)
 		v->flush = true;
+	if (r & REQ_MODE)
+		svm_take_mode(v);
 	if (r & REQ_NMI)
 		v->nmi_pending = true;
 	if (r & REQ_INIT)
@@ -169,12 +176,13 @@ static void sleep(struct vcpu *v)
 	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_SEQ_CST);
 	x86_sti();
 	v->exit_tsc += x86_rdtsc() - start; /* sleep is no work */
+	if (v->switch_tsc)
+		v->switch_tsc = x86_rdtsc();
 }
 
 /* Set the VMCB up for the root that the engine wants. */
 __attribute__((hot)) static void load_root(struct vcpu *v)
 {
-	struct vmcb *b = v->vmcb;
 	struct tf_load load;
 
 	if (tf_vcpu_load(v->mmu, &load) != TF_OK)
@@ -182,29 +190,14 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 	if (load.flush)
 		v->flush = true;
 	if (load.mode == TF_SHADOW) {
-		b->save.cr3 = load.root.v;
-		if (v->shadow)
-			return;
-		v->shadow = true;
-		v->flush = true;
-		b->ctl.nested_ctl = 0;
-		b->ctl.exceptions |= 1u << EXC_PF;
-		b->ctl.intercept1 |= INT1_INVLPG;
-		b->ctl.intercept3 |= INT3_INVPCID;
-		b->save.efer |= EFER_NXE;
+		if (!v->shadow)
+			svm_to_shadow(v);
+		v->vmcb->save.cr3 = load.root.v;
 		return;
 	}
-	b->ctl.nested_cr3 = load.root.v;
-	if (v->shadow) {
-		v->shadow = false;
-		v->flush = true;
-		b->ctl.nested_ctl = 1;
-		b->ctl.exceptions &= ~(1u << EXC_PF);
-		b->ctl.intercept1 &= ~INT1_INVLPG;
-		b->ctl.intercept3 &= ~INT3_INVPCID;
-		b->save.cr3 = tf_vcpu_regs(v->mmu)->cr3;
-		b->save.efer = tf_vcpu_regs(v->mmu)->efer | EFER_SVME;
-	}
+	if (v->shadow)
+		svm_to_nested(v);
+	v->vmcb->ctl.nested_cr3 = load.root.v;
 }
 
 /* Choose what goes in with this entry. An interrupt is offered to the CPU as virtual interrupt with
@@ -306,8 +299,11 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	uint64_t now;
 
 	b->ctl.tlb_control = TLB_KEEP;
-	if (v->flush)
+	if (v->flush) {
 		new_asid(v);
+		if (v->switch_tsc)
+			svm_switched(v);
+	}
 	follow_cr4(v);
 	b->save.rax = v->gpr[REG_RAX];
 	b->save.rsp = v->gpr[REG_RSP];
@@ -331,6 +327,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 		next_report = v->exit_tsc + (uint64_t)vm.tsc_khz * 1000;
 		if (cmdline.regroup_ms)
 			next_regroup = v->exit_tsc + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
+		if (cmdline.switch_ms)
+			next_switch = v->exit_tsc + (uint64_t)vm.tsc_khz * cmdline.switch_ms;
 		svm_timer_arm(v);
 	}
 	for (;;) {

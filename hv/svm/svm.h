@@ -37,6 +37,18 @@ static inline bool svm_is_long(const struct vmcb *b)
 /* Set the real timer to the earlier of the guest's deadline and the hypervisor's own. */
 void svm_timer_arm(struct vcpu *v);
 
+/* svm/mode.c. Have every vCPU go over to a mode; vCPU 0's CPU. */
+void svm_switch(enum tf_mode mode);
+/* Go over to the mode that was asked for last; own CPU, not in the guest. */
+void svm_take_mode(struct vcpu *v);
+/* The entry that ends the change comes now. */
+void svm_switched(struct vcpu *v);
+/* Intercept what tells the engine the guest's registers, or do not. */
+void svm_watch(struct vcpu *v, bool on);
+/* Set the VMCB up for a root of the other kind; the root itself is the caller's. */
+void svm_to_shadow(struct vcpu *v);
+void svm_to_nested(struct vcpu *v);
+
 /* The vCPU's life; never returns. */
 _Noreturn void svm_run(struct vcpu *v);
 

@@ -1,7 +1,6 @@
 /* The VMCB after INIT: intercepts and register state.
  *
- * What is intercepted depends on the VM's mode only; what a shadow root needs on top is switched at
- * entry (svm/run.c). APM vol. 2, 14.1.3 and appendix B.
+ * What a mode and a root need on top is switched in svm/mode.c. APM vol. 2, 14.1.3 and appendix B.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/string.h"
@@ -34,10 +33,6 @@ static void set_intercepts(struct vmcb_control *c)
 	if (vm.watch_cr4)
 		c->cr_write |= 1u << 4;
 	c->exceptions = 1u << EXC_MC;
-	if (vm.mode == TF_SHADOW) {
-		c->cr_read = 1u << 3;
-		c->cr_write |= 1u << 3 | 1u << 4;
-	}
 }
 
 void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector)
@@ -48,6 +43,7 @@ void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector)
 
 	memset(b, 0, sizeof(*b));
 	set_intercepts(&b->ctl);
+	svm_watch(v, v->watched);
 	b->ctl.iopm_pa = (uintptr_t)svm_iopm;
 	b->ctl.msrpm_pa = (uintptr_t)svm_msrpm;
 	b->ctl.asid = 1;

@@ -148,6 +148,9 @@ is 64 '--regroup-every 0: give milliseconds from 1 to 86400000' run --regroup-ev
 is 64 '--regroup-every soon: give' run --regroup-every soon
 is 64 '--regroup-every : give' run --regroup-every ''
 is 64 '--regroup-every 99999999999: give' run --regroup-every 99999999999
+is 64 '--switch-every 0: give milliseconds from 1 to 86400000' run --switch-every 0
+is 64 '--switch-every soon: give' run --switch-every soon
+is 64 '--switch-every -5: give' run --switch-every -5
 is 64 '--regroup-every: with --groups one there is nothing' run --groups one --regroup-every 50
 
 is 64 '--timeout 0: give' run --timeout 0
@@ -235,6 +238,11 @@ says "64 nodes: smp" 'smp: 64'
 is 0 '' run --mode shadow --append 'console=hvc0'
 holds "the user's console" grep -qE '^modules: [^ ]+ console=hvc0,' out
 holds "the mode" grep -q '^append: mode=shadow ' out
+is 0 '' run --mode shadow --switch-every 20 --stats s.json
+says "changes of the mode: words" 'append: mode=shadow mem=512M switch=20'
+holds "changes of the mode: stats" jq -e '.mode == "shadow" and .mode_now == "nested" and .switch_ms == 20 and
+	.switches == 12 and .vcpu_switches == 13 and .switch_cycles == 14 and .switch_cycles_max == 15' s.json >/dev/null
+holds "changes of the mode: table" grep -qE '^  of them, each CPU.s +13$' <("$twofold" table s.json)
 is 0 '' run --initrd none
 holds "no initrd" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0$' out
 
@@ -332,7 +340,7 @@ for args in --help 'run --help' 'table --help' --version 'run --version'; do
 	timeout 20 "$twofold" $args >out 2>err && [ -s out ] && [ ! -s err ] || fail "twofold $args"
 done
 for option in kernel initrd append cpus mem mode nodes node distance groups install regroup-every \
-	stats timeout verbose; do
+	switch-every stats timeout verbose; do
 	timeout 20 "$twofold" run --help | grep -q -e "--$option" || fail "run --help hides --$option"
 	grep -q -e "${option//-/.*-}" "$here/../../man/twofold.1" || fail "the manual page hides --$option"
 	tests=$((tests + 2))
