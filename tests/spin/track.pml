@@ -62,6 +62,9 @@ byte section[VCPUS];
 bool live[SHADOWS], trusted[SHADOWS];
 byte ticket[SHADOWS], snap[SHADOWS];
 
+/* What a group says without its lock (GFRAME_TRUST). */
+#define TRUSTS(i) (trusted[i] || ticket[i])
+
 byte mem, completed;
 byte tickets; /* given so far; the budget of tracks, too */
 
@@ -104,7 +107,7 @@ inline close()
 	   do
 	   :: i < SHADOWS ->
 		   if
-		   :: live[i] ->
+		   :: TRUSTS(i) ->
 			   atomic {
 				   !lock[GROUP_S(i)];
 				   trusted[i] = false;
@@ -179,8 +182,8 @@ inline fault(v)
 	fi
 }
 
-/* With the lock of the group of s held: if nothing there is trusted and no other group has shadows
- * of the table, the mark goes. */
+/* With the lock of the group of s held: if nothing there is trusted and no other group trusts the
+ * table, or is about to, the mark goes. */
 inline maybe_unmark(s)
 {
 	d_step {
@@ -209,7 +212,7 @@ inline maybe_unmark(s)
 		:: tracked && !untracking ->
 #endif
 		   do
-		   :: i < SHADOWS && !(live[i] && GROUP_S(i) != GROUP_S(s)) -> i++
+		   :: i < SHADOWS && !(TRUSTS(i) && GROUP_S(i) != GROUP_S(s)) -> i++
 		   :: else -> break
 		   od;
 		   if
