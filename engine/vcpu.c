@@ -104,7 +104,7 @@ static bool is_loaded(const struct tf_vcpu *v, const struct mmu_mode *m)
 {
 	return !__atomic_load_n(&v->resync, __ATOMIC_ACQUIRE) && v->running == m &&
 	       !__atomic_load_n(&v->chores, __ATOMIC_RELAXED) &&
-	       __atomic_load_n(&v->wanted, __ATOMIC_RELAXED) == v->group->id;
+	       __atomic_load_n(&v->wanted, __ATOMIC_RELAXED) == v->joined;
 }
 
 /* Leave the mode that it ran in for another one. */
@@ -135,7 +135,7 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	struct op op;
 	enum tf_status s;
 	vm_op_begin(&op, vm);
-	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->group->id)
+	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->joined)
 		group_join(&op, v);
 	group_count_mode(&op, v, __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW);
 	group_chores(&op, v);

@@ -219,6 +219,7 @@ void group_join(struct op *op, struct tf_vcpu *v)
 			g->gone_below = 0; /* from now on its table fills again */
 			cpuset_add(&g->vcpus, v->index);
 			v->group = g;
+			v->joined = g->id;
 			count_leaving(vm, g, was);
 		}
 		group_unlock(op, g);
