@@ -23,6 +23,8 @@
 #define QEMU "qemu-system-x86_64"
 #define MIB  (UINT64_C(1) << 20)
 
+enum { MACHINE_CPUS = 255 }; /* QEMU's "pc" takes no more */
+
 const char *machine_qemu(void)
 {
 	static char path[4096];
@@ -154,6 +156,14 @@ static int start_error(int failed)
 	return n == (ssize_t)sizeof(error) ? error : 0;
 }
 
+/* With several vCPUs the machine gets a CPU that runs none: QEMU 7.2 changes flags of its first CPU
+ * from the threads of the others, which spoils world switches there (docs/protocol.md). It sleeps.
+ */
+static unsigned int spare_cpus(const struct options *o)
+{
+	return o->cpus > 1 && o->cpus < MACHINE_CPUS ? 1 : 0;
+}
+
 /* What the hypervisor is told: its command line. */
 static char *hypervisor_words(const struct options *o)
 {
@@ -175,6 +185,8 @@ static char *hypervisor_words(const struct options *o)
 			fprintf(f, k ? ",%u" : " distance=%u:%u", k ? n->distance[i][k] : i,
 				n->distance[i][k]);
 	}
+	if (spare_cpus(o))
+		fputs(" spare=1", f);
 	if (strcmp(o->groups, "node") != 0)
 		fprintf(f, " groups=%s", o->groups);
 	if (strcmp(o->install, "lock") != 0)
@@ -234,9 +246,11 @@ static void add_nodes(struct args *a, const struct options *o, uint64_t files)
 		if (!f)
 			abort();
 		fprintf(f, "node,nodeid=%u,memdev=node%u", i, i);
+		if (i == 0 && spare_cpus(o))
+			fputs(",cpus=0", f);
 		for (unsigned int cpu = 0; cpu < MAX_CPUS; cpu++) {
 			if (n->node[i].cpus >> cpu & 1)
-				fprintf(f, ",cpus=%u", cpu);
+				fprintf(f, ",cpus=%u", cpu + spare_cpus(o));
 		}
 		fclose(f);
 		option_add(a, "-object",
@@ -274,7 +288,7 @@ int machine_start(struct machine *m, const char *qemu, const char *hv, const str
 	option_add(&a, "-M", "pc");
 	option_add(&a, "-accel", "tcg,thread=multi");
 	option_add(&a, "-cpu", "EPYC,+svm,+npt");
-	option_add(&a, "-smp", text_of("%u", o->cpus));
+	option_add(&a, "-smp", text_of("%u", o->cpus + spare_cpus(o)));
 	option_add(&a, "-m", text_of("%lluM", total));
 	if (o->nodes.count > 1)
 		add_nodes(&a, o, files);

@@ -73,6 +73,10 @@ static bool parse_word(const char *word)
 		cmdline.verbose = v != 0;
 		return true;
 	}
+	if (parse_number(word, "spare=", false, &v)) {
+		cmdline.spare = v != 0;
+		return true;
+	}
 	return (parse_number(word, "cpus=", false, &cmdline.cpus) &&
 		cmdline.cpus <= TF_MAX_VCPUS) ||
 	       parse_number(word, "shadow_pages=", true, &cmdline.shadow_pages) ||

@@ -22,6 +22,7 @@ struct cmdline {
 	unsigned int regroup_ms; /* regroup=, 0: never */
 	unsigned int switch_ms;	 /* switch=, 0: never */
 	bool verbose;
+	bool spare; /* spare=1: the boot CPU runs no vCPU (docs/protocol.md) */
 	unsigned int shadow_pages;
 };
 

@@ -27,12 +27,13 @@ void hv_main(const struct multiboot_info *mbi, uint32_t magic);
 static void read_wishes(void)
 {
 	bool has_nodes = cmdline.nodes.count != 0;
+	unsigned int machine = acpi.cpus - (cmdline.spare && acpi.cpus > 1);
 	unsigned int cpus = cmdline.cpus;
 	uint64_t mem = cmdline.mem;
 	struct load_error err;
 
 	if (!has_nodes && !cpus)
-		cpus = acpi.cpus;
+		cpus = machine;
 	if (!has_nodes && !mem)
 		mem = DEFAULT_MEM;
 	if (!nodes_build(&vm.nodes, &cmdline.nodes, cpus, mem, &err))
@@ -42,8 +43,8 @@ static void read_wishes(void)
 	vm.switches = cmdline.switch_ms != 0;
 	vm.cpus = vm.nodes.cpus;
 	vm.mem = vm.nodes.mem;
-	if (vm.cpus > acpi.cpus)
-		vm_fail("the guest wants %u CPUs, the machine has %u", vm.cpus, acpi.cpus);
+	if (vm.cpus > machine)
+		vm_fail("the guest wants %u CPUs, the machine has %u", vm.cpus, machine);
 	if (vm.nodes.count > acpi.nodes && acpi.nodes > 1)
 		log_info("the machine has %u nodes only: guest node n lies on node n modulo %u",
 			 acpi.nodes, acpi.nodes);
@@ -66,7 +67,8 @@ static unsigned int cpu_take(bool *taken, unsigned int node)
 	return 0;
 }
 
-/* This CPU becomes vCPU 0; the others take CPUs of their nodes in the MADT's order. */
+/* This CPU becomes vCPU 0, unless it is to be spared; the others take CPUs of their nodes in the
+ * MADT's order. */
 static void create_vcpus(void)
 {
 	static bool taken[TF_MAX_VCPUS];
@@ -79,7 +81,7 @@ static void create_vcpus(void)
 	taken[at] = true;
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		unsigned int node = vm.nodes.of_cpu[i] % acpi.nodes;
-		unsigned int k = i ? cpu_take(taken, node) : at;
+		unsigned int k = i || cmdline.spare ? cpu_take(taken, node) : at;
 
 		astray += acpi.cpu_node[k] != node;
 		vm.vcpu[i] = vcpu_create(i, acpi.apic_id[k], acpi.cpu_node[k]);
@@ -88,12 +90,13 @@ static void create_vcpus(void)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
-/* On vCPU 0's own stack. */
+/* On vCPU 0's own stack and CPU. */
 static void start_guest(void)
 {
 	struct vcpu *v = vcpu_this();
 	struct load_entry entry;
 
+	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
 	if (vm.mode == TF_SHADOW || vm.switches)
@@ -126,10 +129,12 @@ void hv_main(const struct multiboot_info *mbi, uint32_t magic)
 	identity_init();
 	pages_init_high();
 	apic_enable();
-	apic_route_com1();
 	vm.tsc_khz = clock_calibrate();
 	log_debug("%u CPUs, %u nodes, %lu MiB free, TSC %u kHz", acpi.cpus, acpi.nodes,
 		  pages_free_bytes() >> 20, vm.tsc_khz);
 	create_vcpus();
-	smp_on_stack(vm.vcpu[0], start_guest);
+	if (vm.vcpu[0]->host_apic_id == apic_host_id())
+		smp_on_stack(vm.vcpu[0], start_guest);
+	smp_first(vm.vcpu[0], start_guest);
+	vm_park();
 }

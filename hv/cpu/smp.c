@@ -1,5 +1,5 @@
 /* Bringing up the other CPUs, one after another, by INIT and SIPI (APM vol. 2, 16.3.1; Intel MP
- * specification, B.4). Boot CPU only, but for smp_ap_main().
+ * specification, B.4). vCPU 0's CPU only, but for smp_first() and smp_ap_main().
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "cpu/smp.h"
@@ -36,7 +36,10 @@ static bool wait_online(const struct vcpu *v, unsigned int times)
 	return false;
 }
 
-bool smp_start(struct vcpu *v)
+static void (*first)(void); /* what vCPU 0's CPU does, if it is not the boot CPU */
+
+/* INIT and the first SIPI. */
+static void begin(const struct vcpu *v)
 {
 	memcpy((void *)(uintptr_t)AP_BASE, ap_code, (size_t)(ap_code_end - ap_code));
 	*ap_word(ap_cr3) = identity_root();
@@ -44,6 +47,19 @@ bool smp_start(struct vcpu *v)
 	apic_send_init(v->host_apic_id);
 	clock_wait_us(INIT_WAIT_US);
 	apic_send_sipi(v->host_apic_id, AP_BASE >> 12);
+}
+
+void smp_first(struct vcpu *v, void (*fn)(void))
+{
+	first = fn;
+	begin(v);
+	clock_wait_us(SIPI_WAIT_US);
+	apic_send_sipi(v->host_apic_id, AP_BASE >> 12);
+}
+
+bool smp_start(struct vcpu *v)
+{
+	begin(v);
 	if (wait_online(v, SIPI_WAIT_US / 100))
 		return true;
 	apic_send_sipi(v->host_apic_id, AP_BASE >> 12);
@@ -61,6 +77,11 @@ void smp_ap_main(void)
 {
 	struct vcpu *v = vcpu_this();
 
+	if (v->index == 0) {
+		trap_load();
+		apic_enable();
+		first();
+	}
 	smp_cpu_init(v);
 	msr_create(&v->msr, vm.vcpu[0]->msr.tsc_offset);
 	vcpu_reset(v, 0);

@@ -10,6 +10,9 @@
  * False: it did not come. */
 bool smp_start(struct vcpu *v);
 
+/* Start the CPU of vCPU 0, which is not this one: it calls fn on vCPU 0's stack. */
+void smp_first(struct vcpu *v, void (*fn)(void));
+
 /* Where a started CPU begins (boot/ap.S). */
 _Noreturn void smp_ap_main(void);
 
