@@ -255,15 +255,18 @@ __attribute__((hot)) static void unload_event(struct vcpu *v)
 					       (info & EVENT_VECTOR_MASK) == EXC_BP + 1))) {
 		info = 0; /* the instruction runs again */
 	}
-	v->event = info;
 	if (v->virq >= 0) {
-		/* Some CPUs leave V_IRQ set when the delivery itself made the exit. */
-		lapic_offered(&v->apic, (uint8_t)v->virq,
-			      !(c->int_ctl & V_IRQ) ||
-				      (info && type == EVENT_TYPE_INTR &&
-				       (int)(info & EVENT_VECTOR_MASK) == v->virq));
+		/* One whose delivery made the exit is offered again, not injected (load_event says
+		 * why): nothing of it has reached the guest. Some CPUs leave V_IRQ set then. */
+		bool cut = info && type == EVENT_TYPE_INTR &&
+			   (int)(info & EVENT_VECTOR_MASK) == v->virq;
+
+		if (cut)
+			info = 0;
+		lapic_offered(&v->apic, (uint8_t)v->virq, !cut && !(c->int_ctl & V_IRQ));
 		v->virq = -1;
 	}
+	v->event = info;
 	lapic_exit(&v->apic, (uint8_t)(c->int_ctl & V_TPR_MASK));
 }
 
@@ -357,6 +360,10 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 		if (v->vmcb->ctl.exit_code == EXIT_INTR) {
 			v->kind = KIND_INTR;
 			window();
+		} else if (v->vmcb->ctl.exit_code == EXIT_NMI) {
+			v->kind = KIND_NMI;
+			window(); /* it stays pending, and no entry would succeed, until it is let
+				     in */
 		} else {
 			svm_exit(v);
 		}

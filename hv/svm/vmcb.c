@@ -41,12 +41,15 @@ void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector)
 	struct vmcb_save *s = &b->save;
 	struct tf_regs regs;
 
+	/* ASIDs are not used twice (new_asid). */
+	uint32_t asid = b->ctl.asid ? b->ctl.asid : 1;
+
 	memset(b, 0, sizeof(*b));
 	set_intercepts(&b->ctl);
 	svm_watch(v, v->watched);
 	b->ctl.iopm_pa = (uintptr_t)svm_iopm;
 	b->ctl.msrpm_pa = (uintptr_t)svm_msrpm;
-	b->ctl.asid = 1;
+	b->ctl.asid = asid;
 	b->ctl.int_ctl = V_INTR_MASKING;
 	b->ctl.nested_ctl = 1;
 	b->ctl.tsc_offset = v->msr.tsc_offset;
