@@ -87,7 +87,7 @@ struct tf_vcpu {
 	struct tf_vm *vm;
 	struct group *group; /* changed by its own CPU, in tf_vcpu_load */
 	uint32_t wanted;     /* id of the group that it should be in; atomic */
-	uint32_t joined; /* group's id, where `wanted` is compared at each load */
+	uint32_t joined;     /* group's id, where `wanted` is compared at each load */
 	bool chores;	     /* look for groups to take apart; atomic */
 	uint32_t section;    /* odd while it installs an entry without the lock; atomic */
 	unsigned int index, node;
