@@ -61,17 +61,6 @@ void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
 	__atomic_store_n(&v->mode, m, __ATOMIC_RELAXED);
 }
 
-void tf_set_mode(struct tf_vm *vm, enum tf_mode m)
-{
-	for (unsigned int i = 0; i < vm->conf.vcpus; i++) {
-		struct tf_vcpu *v = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
-		if (!v)
-			continue;
-		tf_vcpu_set_mode(v, m);
-		vm->h->kick(vm->h, i);
-	}
-}
-
 /* Everything that the vCPU could have cached goes, at its next load. */
 static void flush_at_load(struct tf_vcpu *v, bool global)
 {

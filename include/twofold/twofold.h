@@ -177,13 +177,11 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 enum tf_status tf_regroup(struct tf_vm *vm, enum tf_grouping grouping) TF_MUST_CHECK;
 enum tf_grouping tf_grouping(const struct tf_vm *vm);
 
-/* Mode for one vCPU from its next load on; from any CPU. */
+/* Mode for one vCPU from its next load on. The nested tables are kept in either mode, the shadows
+ * too, unsync, within their bound: what was tracked for them is let go bit by bit in later loads
+ * once no vCPU of the group is in shadow mode any more. A vCPU that ran nested tells its registers
+ * (tf_vcpu_set_regs) before the load that changes it: so best its own CPU calls both. */
 void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m);
-/* Mode for every vCPU: kicks them, and each changes at its next load. The nested tables are kept in
- * either mode, the shadows too, unsync, within their bound: tracking them ends bit by bit in later
- * loads once no vCPU of a group is in shadow mode any more. A host whose guest ran nested tells the
- * vCPU's registers (tf_vcpu_set_regs) before that load. */
-void tf_set_mode(struct tf_vm *vm, enum tf_mode m);
 /* Set all control state at once; the vCPU's translations count as flushed. */
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r);
 const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v);
