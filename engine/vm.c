@@ -339,7 +339,7 @@ static void group_counters_add(const struct group *g, struct tf_counters *out)
 
 bool tf_group_counters_read(struct tf_vm *vm, unsigned int group, struct tf_counters *out)
 {
-	struct group *g = group < vm->groups_max ? group_at(vm, group) : NULL;
+	struct group *g = group_find(vm, group);
 	struct op op;
 	if (!g)
 		return false;
@@ -381,15 +381,4 @@ void tf_counters_read(struct tf_vm *vm, struct tf_counters *out)
 	out->table_pages += __atomic_load_n(&vm->map.pages, __ATOMIC_RELAXED);
 	out->lock_wait_cycles += __atomic_load_n(&vm->map.lock.wait_cycles, __ATOMIC_RELAXED) +
 				 __atomic_load_n(&vm->map.block_wait, __ATOMIC_RELAXED);
-}
-
-unsigned int tf_groups(const struct tf_vm *vm)
-{
-	unsigned int n = 0;
-	for (unsigned int id = 0; id < vm->groups_max; id++) {
-		const struct group *g = group_at(vm, id);
-		n += g && __atomic_load_n(&g->open, __ATOMIC_RELAXED) &&
-		     __atomic_load_n(&g->wanted, __ATOMIC_RELAXED);
-	}
-	return n;
 }

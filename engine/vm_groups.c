@@ -85,6 +85,14 @@ static struct group *group_new(struct tf_vm *vm, unsigned int id, unsigned int n
 	return g;
 }
 
+/* Nobody walks them any more. */
+static void group_free_nested(struct op *op, struct group *g)
+{
+	table_destroy(op, &g->nested);
+	op_flush(op);
+	pool_drain(&g->pool);
+}
+
 static enum tf_status group_make_tables(struct op *op, struct tf_vm *vm, struct group *g,
 					unsigned int node)
 {
@@ -95,11 +103,8 @@ static enum tf_status group_make_tables(struct op *op, struct tf_vm *vm, struct 
 		return s;
 	g->nested.grows = vm->conf.install == TF_INSTALL_CAS;
 	s = shadow_cache_init(g, vm->h, vm->shadow_limit);
-	if (s == TF_OK)
-		return s;
-	table_destroy(op, &g->nested);
-	op_flush(op);
-	pool_drain(&g->pool);
+	if (s != TF_OK)
+		group_free_nested(op, g);
 	return s;
 }
 
@@ -235,9 +240,7 @@ static void reap_some(struct op *op, struct tf_vm *vm, struct group *g)
 	if (!shadow_cache_empty(op, vm, g, REAP_SHADOWS) || !nested_reap(op, vm, g))
 		return;
 	shadow_cache_destroy(vm, g);
-	table_destroy(op, &g->nested);
-	op_flush(op);
-	pool_drain(&g->pool);
+	group_free_nested(op, g);
 	g->open = false;
 	g->gone_below = 0;
 	__atomic_fetch_sub(&vm->leaving, 1, __ATOMIC_RELEASE);
@@ -291,9 +294,7 @@ void groups_destroy(struct op *op, struct tf_vm *vm)
 			(void)shadow_cache_empty(op, vm, g, ~0u);
 			op_flush(op);
 			shadow_cache_destroy(vm, g);
-			table_destroy(op, &g->nested);
-			op_flush(op);
-			pool_drain(&g->pool);
+			group_free_nested(op, g);
 		}
 		group_unlock(op, g);
 		op_flush(op);
@@ -341,7 +342,7 @@ enum tf_grouping tf_grouping(const struct tf_vm *vm)
 
 bool tf_group_vcpus(struct tf_vm *vm, unsigned int group, struct tf_cpuset *out)
 {
-	struct group *g = group < vm->groups_max ? group_at(vm, group) : NULL;
+	struct group *g = group_find(vm, group);
 	struct op op;
 	if (!g)
 		return false;
@@ -356,4 +357,15 @@ bool tf_group_vcpus(struct tf_vm *vm, unsigned int group, struct tf_cpuset *out)
 unsigned int tf_groups_max(const struct tf_vm *vm)
 {
 	return vm->groups_max;
+}
+
+unsigned int tf_groups(const struct tf_vm *vm)
+{
+	unsigned int n = 0;
+	for (unsigned int id = 0; id < vm->groups_max; id++) {
+		const struct group *g = group_at(vm, id);
+		n += g && __atomic_load_n(&g->open, __ATOMIC_RELAXED) &&
+		     __atomic_load_n(&g->wanted, __ATOMIC_RELAXED);
+	}
+	return n;
 }

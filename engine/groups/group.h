@@ -132,6 +132,12 @@ static inline struct group *group_at(const struct tf_vm *vm, unsigned int id)
 	return __atomic_load_n(&vm->group[id], __ATOMIC_ACQUIRE);
 }
 
+/* The same for any number. NULL: there is none. */
+static inline struct group *group_find(const struct tf_vm *vm, unsigned int id)
+{
+	return id < vm->groups_max ? group_at(vm, id) : NULL;
+}
+
 /* Visit the open groups one after another: unlocks g (NULL: none yet), locks and returns the next,
  * or NULL after the last. Never more than one lock is held. */
 struct group *group_visit_next(struct op *op, struct tf_vm *vm, struct group *g);

@@ -205,6 +205,14 @@ static inline struct tf_config in_mode(enum tf_mode m)
 	return c;
 }
 
+static inline struct rig *start_in(enum tf_mode m, bool large_backing)
+{
+	struct tf_config c = in_mode(m);
+
+	c.large_backing = large_backing;
+	return start(&c);
+}
+
 static inline bool bit(const uint64_t *bits, uint64_t i)
 {
 	return bits[i / 64] >> (i % 64) & 1;

@@ -213,8 +213,7 @@ static void hostile_roots(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		static const uint64_t roots[] = {UINT64_C(0x8000000), UINT64_C(0xfffffff000), 0};
 		for (unsigned int i = 0; i < 3; i++) {
 			assert_true(hw_write_cr3(&g->hw.cpu[0], roots[i]));
@@ -244,9 +243,7 @@ static void remove_while_mapped(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++)
 		for (unsigned int large = 0; large < 2; large++) {
-			struct tf_config c = in_mode(both[m]);
-			c.large_backing = large;
-			struct rig *g = start(&c);
+			struct rig *g = start_in(both[m], large);
 			for (unsigned int cpu = 0; cpu < 2; cpu++) {
 				store(g, cpu, 0x6000, 1);
 				store(g, cpu, 5 * MIB, 2);
@@ -285,9 +282,7 @@ static void discard_reads_zeroes(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++)
 		for (unsigned int large = 0; large < 2; large++) {
-			struct tf_config c = in_mode(both[m]);
-			c.large_backing = large;
-			struct rig *g = start(&c);
+			struct rig *g = start_in(both[m], large);
 			for (unsigned int cpu = 0; cpu < 2; cpu++) {
 				store(g, cpu, 0x200000, 1);
 				store(g, cpu, 0x201000, 2);
@@ -316,9 +311,7 @@ static void dirty_log(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++)
 		for (unsigned int large = 0; large < 2; large++) {
-			struct tf_config c = in_mode(both[m]);
-			c.large_backing = large;
-			struct rig *g = start(&c);
+			struct rig *g = start_in(both[m], large);
 			uint64_t bits[16], word = 1;
 			const uint64_t from = 2 * MIB;
 			const unsigned int n = 1024; /* 2 .. 6 MiB */
@@ -467,8 +460,7 @@ static void guest_a_and_d(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		struct hw_cpu *cpu = &g->hw.cpu[0];
 		uint64_t pt = get(g, get(g, get(g, ROOT) & X_ADDR) & X_ADDR) & X_ADDR;
 		uint64_t at = pt + 8 * 0x123;

@@ -294,8 +294,7 @@ static void little_memory(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		g->f.limit_frames = g->f.in_use + 40;
 		unsigned int refused = 0;
 		for (uint64_t a = 0; a < 4 * MIB; a += 3 * PAGE) {

@@ -43,8 +43,7 @@ static void rights_go(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++)
 		for (unsigned int how = 0; how < 4; how++) {
-			struct tf_config c = in_mode(both[m]);
-			struct rig *g = start(&c);
+			struct rig *g = start_in(both[m], false);
 			struct hw_cpu *cpu = &g->hw.cpu[0];
 			const uint64_t va = 0x234000;
 			uint64_t at = entry_of(g, ROOT, va, 0);
@@ -73,9 +72,7 @@ static void large_pages(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++)
 		for (unsigned int large = 0; large < 2; large++) {
-			struct tf_config c = in_mode(both[m]);
-			c.large_backing = large;
-			struct rig *g = start(&c);
+			struct rig *g = start_in(both[m], large);
 			struct hw_cpu *cpu = &g->hw.cpu[0];
 			uint64_t at = entry_of(g, ROOT, 4 * MIB, 1);
 			for (unsigned int round = 0; round < 4; round++) {
@@ -151,8 +148,7 @@ static void upper_entries(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		const uint64_t a = UINT64_C(0x10000000), b = UINT64_C(0x10200000);
 
 		tag_frames(g);
@@ -177,8 +173,7 @@ static void table_discarded(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		const uint64_t va = UINT64_C(0x10000000), pt = 7 * MIB;
 
 		tag_frames(g);
@@ -207,8 +202,7 @@ static void pcids(void **state)
 {
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
-		struct tf_config c = in_mode(both[m]);
-		struct rig *g = start(&c);
+		struct rig *g = start_in(both[m], false);
 		struct hw_cpu *cpu = &g->hw.cpu[0];
 		const uint64_t va = 0x206000, other = 7 * MIB, keep = UINT64_C(1) << 63;
 
