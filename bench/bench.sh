@@ -20,6 +20,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 cd "$(dirname "$0")/.." || exit 1
+. bench/lib.sh
 rounds=${ROUNDS:-5}
 cpus=${CPUS:-1}
 ways=none,nested,shadow,kvm-nested,kvm-shadow
@@ -131,14 +132,6 @@ record() {
 		 table_pages: $stats[0].table_pages}'
 }
 
-machine() {
-	jq -n -c --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--argjson cpus "$(nproc)" --arg linux "$(uname -r)" \
-		--arg qemu "$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
-		--arg guest "$(cat build/kernel/package 2>/dev/null)" --arg day "$(date -u +%Y-%m-%d)" \
-		'{machine: {$cpu, $cpus, $linux, $qemu, $guest, $day}}'
-}
-
 measure() {
 	local way work="args=$args"
 	[ -n "$args" ] || work=
@@ -164,9 +157,7 @@ measure() {
 }
 
 if [ $measure = 1 ]; then
-	for f in $kernel $initramfs build/workload build/twofold build/twofold-hv.elf; do
-		[ -e "$f" ] || { echo "bench: no $f: make bench makes it" >&2 && exit 66; }
-	done
+	ready_to_measure bench bench
 	measure
 elif [ ! -s "$results" ]; then
 	echo "bench: no $results yet" >&2

@@ -20,6 +20,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 cd "$(dirname "$0")/.." || exit 1
+. bench/lib.sh
 rounds=${ROUNDS:-5}
 nodes=2
 cpus=4
@@ -101,14 +102,6 @@ record() {
 		 groups: .groups_now, tsc_khz, storm: part("storm"; 6), forks: part("forks"; 9)}' "$1.json"
 }
 
-machine() {
-	jq -n -c --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--argjson cpus "$(nproc)" --arg linux "$(uname -r)" \
-		--arg qemu "$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
-		--arg guest "$(cat build/kernel/package 2>/dev/null)" --arg day "$(date -u +%Y-%m-%d)" \
-		'{machine: {$cpu, $cpus, $linux, $qemu, $guest, $day}}'
-}
-
 measure() {
 	local mode way
 	machine >"$results"
@@ -124,9 +117,7 @@ measure() {
 }
 
 if [ $measure = 1 ]; then
-	for f in $kernel $initramfs build/workload build/twofold build/twofold-hv.elf; do
-		[ -e "$f" ] || { echo "groups: no $f: make bench-groups makes it" >&2 && exit 66; }
-	done
+	ready_to_measure groups bench-groups
 	measure
 elif [ ! -s "$results" ]; then
 	echo "groups: no $results yet" >&2
