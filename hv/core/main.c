@@ -40,7 +40,11 @@ static void read_wishes(void)
 		vm_fail("%s", err.text);
 	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
 	vm.mode_wanted = vm.mode;
-	vm.switches = cmdline.switch_ms != 0;
+	if (!cmdline.policy)
+		cmdline.policy = tf_policy_find("cost");
+	/* Forced changes take the place of the choice. */
+	vm.automatic = cmdline.automatic && !cmdline.switch_ms;
+	vm.switches = vm.automatic || cmdline.switch_ms;
 	vm.cpus = vm.nodes.cpus;
 	vm.mem = vm.nodes.mem;
 	if (vm.cpus > machine)
@@ -90,6 +94,36 @@ static void create_vcpus(void)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
+/* Can the mode be what is asked for? With mode=auto nested mode is enough. */
+static void check_shadow(struct vcpu *v)
+{
+	char why[256];
+
+	if (vm.mode != TF_SHADOW && !vm.switches)
+		return;
+	if (svm_probe_shadow(v, why, sizeof(why)))
+		return;
+	if (!vm.automatic)
+		vm_fail("%s", why);
+	vm.automatic = vm.switches = false;
+	log_info("nested mode only: %s", why);
+}
+
+static void start_choice(void)
+{
+	struct tf_choice_config c = {
+		.policy = cmdline.policy,
+		.grain = cmdline.grain,
+		.dsp = cmdline.dsp,
+		.clock_khz = vm.tsc_khz,
+		.seed = cmdline.seed,
+	};
+
+	c.costs = vm.costs;
+	if (tf_choice_start(vm.mmu, &c) != TF_OK)
+		vm_fail("the machine has no memory left to choose the mode with");
+}
+
 /* On vCPU 0's own stack and CPU. */
 static void start_guest(void)
 {
@@ -99,10 +133,11 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
-	if (vm.mode == TF_SHADOW || vm.switches)
-		svm_probe_shadow(v);
-	guest_load(&entry);
 	report_hello();
+	check_shadow(v);
+	if (vm.automatic)
+		start_choice();
+	guest_load(&entry);
 	vm.start_tsc = x86_rdtsc();
 	msr_create(&v->msr, -vm.start_tsc);
 	vcpu_reset(v, 0);

@@ -7,7 +7,7 @@
 #ifndef HV_CORE_VM_H
 #define HV_CORE_VM_H
 
-#include <twofold/twofold.h>
+#include <twofold/choice.h>
 
 #include "core/vcpu.h"
 #include "dev/cpuid.h"
@@ -18,8 +18,10 @@
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
-	enum tf_mode mode; /* what every vCPU starts with */
-	bool switches;	   /* the mode may change while the guest runs */
+	enum tf_mode mode;     /* what every vCPU starts with */
+	bool switches;	       /* the mode may change while the guest runs */
+	bool automatic;	       /* by the engine's choice */
+	struct tf_costs costs; /* of this machine, with `automatic` */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
@@ -33,7 +35,7 @@ struct vm {
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
-	/* The last request to change the mode; atomic, written by vCPU 0's CPU (svm/mode.c). */
+	/* The last request to change the mode; atomic, from any CPU (svm/mode.c). */
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;

@@ -58,7 +58,7 @@ static void probe_create(const struct vcpu *v)
 	s->rsp = v->vmcb_pa + 0x2000;
 }
 
-void svm_probe_shadow(struct vcpu *v)
+bool svm_probe_shadow(struct vcpu *v, char *why, size_t size)
 {
 	uint64_t code;
 
@@ -66,12 +66,18 @@ void svm_probe_shadow(struct vcpu *v)
 	svm_enter(v->gpr, v->vmcb_pa);
 	x86_stgi();
 	code = v->vmcb->ctl.exit_code;
+	if (code == EXIT_CR3_READ)
+		return true;
 	if (code == EXIT_HLT)
-		vm_fail("this machine does not intercept reads of CR3 (QEMU 10.0 has that fault), "
-			"so shadow mode cannot run on it: use nested mode, or QEMU 7.2");
-	if (code != EXIT_CR3_READ)
-		vm_fail("this machine does not run a guest without nested paging (exit 0x%lx where "
+		snprintf(why, size,
+			 "this machine does not intercept reads of CR3 (QEMU 10.0 has that fault), "
+			 "so shadow mode cannot run on it: use nested mode, or QEMU 7.2");
+	else
+		snprintf(
+			why, size,
+			"this machine does not run a guest without nested paging (exit 0x%lx where "
 			"a read of CR3 was to be), so shadow mode cannot run on it: use nested "
 			"mode",
 			code);
+	return false;
 }

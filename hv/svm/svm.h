@@ -20,9 +20,9 @@ extern uint32_t svm_asids;
 void svm_check(void);
 /* Turn SVM on; on each CPU. */
 void svm_enable(struct vcpu *v);
-/* Can a shadow root work on this machine? Ends the VM with one clear line if not. Own CPU, after
+/* Can a shadow root work on this machine? If not, `why` is one clear line. Own CPU, after
  * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
-void svm_probe_shadow(struct vcpu *v);
+bool svm_probe_shadow(struct vcpu *v, char *why, size_t size);
 /* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
 void svm_maps_init(void);
 
@@ -37,8 +37,9 @@ static inline bool svm_is_long(const struct vmcb *b)
 /* Set the real timer to the earlier of the guest's deadline and the hypervisor's own. */
 void svm_timer_arm(struct vcpu *v);
 
-/* svm/mode.c. Have every vCPU go over to a mode; vCPU 0's CPU. */
-void svm_switch(enum tf_mode mode);
+/* svm/mode.c. Have every vCPU go over to another mode, unless somebody had it do so meanwhile; any
+ * CPU. */
+void svm_switch(enum tf_mode from, enum tf_mode to);
 /* Go over to the mode that was asked for last; own CPU, not in the guest. */
 void svm_take_mode(struct vcpu *v);
 /* The entry that ends the change comes now. */
