@@ -7,6 +7,7 @@
 #ifndef HV_CORE_VM_H
 #define HV_CORE_VM_H
 
+#include <twofold/choice.h>
 #include <twofold/twofold.h>
 
 #include "core/vcpu.h"
@@ -37,8 +38,10 @@ struct vm {
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
-	uint32_t ending;   /* atomic: vm_end() was called */
+	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
+	uint64_t calibration_cycles; /* how long that took */
+	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
+	uint32_t ending;	     /* atomic: vm_end() was called */
 };
 
 extern struct vm vm;
