@@ -50,11 +50,16 @@ struct loop {
 	uint64_t rdi, rsi, r8, r11;
 };
 
+/* What each part of a loop took, cycles; one line for each repetition. */
+struct samples {
+	uint64_t part[REPS][PARTS];
+};
+
 /* Boot CPU only. */
 static uint64_t page[512];
 static uint64_t stamps[PARTS + 1];
-static uint64_t taken[REPS][PARTS];   /* by the parts of a loop */
-static uint64_t handled[REPS][PARTS]; /* of that, by the hypervisor, for CPUID */
+static struct samples taken, retaken;
+static struct samples handled; /* by the hypervisor, of each exit by CPUID */
 
 static void must(enum tf_status s)
 {
@@ -180,8 +185,8 @@ static void start_guest(struct vcpu *v)
 	v->state = VCPU_RUNNING;
 }
 
-/* Run a loop up to its VMMCALL. `rep`: where the times go. */
-static void run(struct vcpu *v, const struct loop *l, unsigned int rep)
+/* Run a loop up to its VMMCALL. Where its times go: as repetition `rep` of `out`. */
+static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsigned int rep)
 {
 	const uint64_t *cpuid = &v->stats.cycles[KIND_CPUID];
 	unsigned int cpuids = 0;
@@ -203,7 +208,7 @@ static void run(struct vcpu *v, const struct loop *l, unsigned int rep)
 
 		svm_once(v);
 		if (*cpuid != before && cpuids < PARTS)
-			handled[rep][cpuids++] = *cpuid - before;
+			handled.part[rep][cpuids++] = *cpuid - before;
 		code = v->vmcb->ctl.exit_code;
 		if (code == EXIT_VMMCALL)
 			break;
@@ -220,11 +225,11 @@ static void run(struct vcpu *v, const struct loop *l, unsigned int rep)
 	}
 	must(tf_mem_read(vm.mmu, gpa(CAL_LOG), stamps, (l->parts + 1) * sizeof(stamps[0])));
 	for (unsigned int i = 0; i < l->parts; i++)
-		taken[rep][i] = stamps[i + 1] - stamps[i];
+		out->part[rep][i] = stamps[i + 1] - stamps[i];
 }
 
 /* The sum, over the parts, of the median of the repetitions. */
-static uint64_t typical(uint64_t (*samples)[PARTS], unsigned int parts)
+static uint64_t typical(const struct samples *of, unsigned int parts)
 {
 	uint64_t sum = 0;
 
@@ -234,21 +239,21 @@ static uint64_t typical(uint64_t (*samples)[PARTS], unsigned int parts)
 		for (unsigned int r = 0; r < REPS; r++) {
 			unsigned int k = r;
 
-			for (; k && s[k - 1] > samples[r][i]; k--)
+			for (; k && s[k - 1] > of->part[r][i]; k--)
 				s[k] = s[k - 1];
-			s[k] = samples[r][i];
+			s[k] = of->part[r][i];
 		}
 		sum += s[REPS / 2];
 	}
 	return sum;
 }
 
-/* What a loop takes, in cycles. */
+/* What a loop takes. The first run warms up; the last takes its place. */
 static uint64_t measure(struct vcpu *v, const struct loop *l)
 {
 	for (unsigned int r = 0; r <= REPS; r++)
-		run(v, l, r % REPS); /* the last takes the place of the first, which warms up */
-	return typical(taken, l->parts);
+		run(v, l, &taken, r % REPS);
+	return typical(&taken, l->parts);
 }
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -258,12 +263,43 @@ static uint64_t less(uint64_t a, uint64_t b)
 
 /* ---- what is measured ---- */
 
+/* In one mode, cycles for each. */
+struct events {
+	uint64_t fault, invlpg, cr3;
+};
+
 static uint64_t measure_exit(struct vcpu *v)
 {
 	const struct loop l = {.entry = cal_exit, .cpl = 3, .parts = PARTS};
 	uint64_t all = measure(v, &l);
 
-	return less(all, typical(handled, PARTS)) / PARTS;
+	return less(all, typical(&handled, PARTS)) / PARTS;
+}
+
+static void measure_events(struct vcpu *v, struct events *e)
+{
+	const struct loop touch = {
+		.entry = cal_touch,
+		.cpl = 3,
+		.parts = PARTS,
+		.rdi = CAL_HOLES_AT,
+	};
+	const struct loop unmap = {.entry = cal_unmap, .parts = PARTS};
+	const struct loop cr3 = {
+		.entry = cal_cr3,
+		.parts = PARTS,
+		.rdi = CAL_PAGES_AT,
+		.rsi = CAL_OTHER_PML4,
+		.r11 = CAL_PML4,
+	};
+
+	for (unsigned int r = 0; r <= REPS; r++) {
+		run(v, &touch, &taken, r % REPS);
+		run(v, &unmap, &retaken, r % REPS);
+	}
+	e->fault = typical(&taken, PARTS) / PARTS;
+	e->invlpg = typical(&retaken, PARTS) / PARTS;
+	e->cr3 = measure(v, &cr3) / PARTS;
 }
 
 static uint64_t measure_miss(struct vcpu *v)
@@ -282,6 +318,35 @@ static uint64_t measure_miss(struct vcpu *v)
 	return less(all, measure(v, &l)) / (PAGES - FEW_PAGES);
 }
 
+/* The first repetitions are the ones that count here: each has a leaf table of its own, which has
+ * no shadow yet. (The first leaf table had one, for the writes of CR3.) */
+static uint64_t measure_fill(struct vcpu *v)
+{
+	uint64_t first, again;
+	struct loop l = {
+		.entry = cal_chase,
+		.cpl = 3,
+		.parts = 4,
+		.rsi = 511,
+		.r8 = 512 / 4,
+	};
+
+	for (unsigned int r = 0; r < 2 * REPS; r++) {
+		l.rdi = CAL_PAGES_AT + (1 + r % REPS) * 0x200000ull;
+		run(v, &l, r < REPS ? &taken : &retaken, r % REPS);
+	}
+	first = typical(&taken, l.parts);
+	again = typical(&retaken, l.parts);
+	return less(first, again) / 512;
+}
+
+static uint64_t measure_ipkc(struct vcpu *v)
+{
+	const struct loop l = {.entry = cal_arith, .cpl = 3, .parts = PARTS, .r8 = 500};
+
+	return l.parts * l.r8 * CAL_ARITH_INSNS * 1000 / measure(v, &l);
+}
+
 static void to_shadow(struct vcpu *v)
 {
 	vcpu_sync_regs(v);
@@ -291,11 +356,32 @@ static void to_shadow(struct vcpu *v)
 	v->flush = true;
 }
 
+static void to_nested(struct vcpu *v)
+{
+	svm_to_nested(v);
+	svm_watch(v, false);
+	tf_vcpu_set_mode(v->mmu, TF_NESTED);
+	vcpu_forget_insns(v);
+}
+
+/* What touches many pages comes last: an emulator's TLB grows with the use of it, for a while, and
+ * then each exit costs more. */
 static void measure_all(struct vcpu *v, struct tf_costs *c)
 {
+	struct events nested, shadow;
+
 	c->exit = measure_exit(v);
+	c->ipkc = measure_ipkc(v);
+	measure_events(v, &nested);
+	to_shadow(v);
+	measure_events(v, &shadow);
+	c->fault = less(shadow.fault, nested.fault);
+	c->cr3 = less(shadow.cr3, nested.cr3);
+	c->invlpg = less(shadow.invlpg, nested.invlpg);
+	to_nested(v);
 	c->miss_nested = measure_miss(v);
 	to_shadow(v);
+	c->fill = measure_fill(v);
 	c->miss_shadow = measure_miss(v);
 }
 
