@@ -117,14 +117,10 @@ static bool parse_word(const char *word)
 {
 	unsigned int v;
 
-	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow")) {
+	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow") ||
+	    !strcmp(word, "mode=auto")) {
 		cmdline.shadow = word[5] == 's';
-		cmdline.automatic = false;
-		return true;
-	}
-	if (!strcmp(word, "mode=auto")) {
-		cmdline.shadow = false;
-		cmdline.automatic = true;
+		cmdline.automatic = word[5] == 'a';
 		return true;
 	}
 	if (!strncmp(word, "policy=", 7))

@@ -94,22 +94,24 @@ static void create_vcpus(void)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
-/* Can the mode be what is asked for? With mode=auto nested mode is enough. */
-static void check_shadow(struct vcpu *v)
+/* Where shadow mode is asked for, it must work; where the mode is to be chosen, there is else
+ * nothing to choose. */
+static void probe(struct vcpu *v)
 {
-	char why[256];
+	const char *wrong;
 
 	if (vm.mode != TF_SHADOW && !vm.switches)
 		return;
-	if (svm_probe_shadow(v, why, sizeof(why)))
+	wrong = svm_probe_shadow(v);
+	if (!wrong)
 		return;
 	if (!vm.automatic)
-		vm_fail("%s", why);
+		vm_fail("%s, so shadow mode cannot run on it: use nested mode, or QEMU 7.2", wrong);
+	log_info("%s, so shadow mode cannot run on it: the mode is nested, and not chosen", wrong);
 	vm.automatic = vm.switches = false;
-	log_info("nested mode only: %s", why);
 }
 
-static void start_choice(void)
+static void start_choice(struct vcpu *v)
 {
 	struct tf_choice_config c = {
 		.policy = cmdline.policy,
@@ -119,6 +121,9 @@ static void start_choice(void)
 		.seed = cmdline.seed,
 	};
 
+	vm.automatic = false; /* of the guest that calibrates nothing is read */
+	svm_calibrate(v);
+	vm.automatic = true;
 	c.costs = vm.costs;
 	if (tf_choice_start(vm.mmu, &c) != TF_OK)
 		vm_fail("the machine has no memory left to choose the mode with");
@@ -133,11 +138,13 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
-	report_hello();
-	check_shadow(v);
+	probe(v);
 	if (vm.automatic)
-		start_choice();
+		start_choice(v);
 	guest_load(&entry);
+	report_hello();
+	if (vm.automatic)
+		report_calibration();
 	vm.start_tsc = x86_rdtsc();
 	msr_create(&v->msr, -vm.start_tsc);
 	vcpu_reset(v, 0);

@@ -232,7 +232,7 @@ static const char *mode_asked(void)
 
 static void put_costs(void)
 {
-	json_open("calibration");
+	json_number("cycles", vm.calibration_cycles);
 #define PUT(member) json_number(#member, vm.costs.member)
 	PUT(exit);
 	PUT(miss_nested);
@@ -243,7 +243,6 @@ static void put_costs(void)
 	PUT(fill);
 	PUT(ipkc);
 #undef PUT
-	json_close();
 }
 
 static void put_choice(void)
@@ -270,7 +269,9 @@ static void put_choice(void)
 	json_number("meter_cycles", cycles);
 	json_number("meter_samples", samples);
 	json_number("meter_windows", windows);
+	json_open("calibration");
 	put_costs();
+	json_close();
 }
 
 static void put_all(const struct tf_counters *c)
@@ -309,6 +310,13 @@ void report_hello(void)
 	json_number("mem", vm.mem);
 	json_text("mode", mode_asked());
 	json_number("tsc_khz", vm.tsc_khz);
+	json_end();
+}
+
+void report_calibration(void)
+{
+	json_begin("calibration");
+	put_costs();
 	json_end();
 }
 

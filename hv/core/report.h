@@ -11,6 +11,8 @@
 
 /* {"ev":"hello",...} */
 void report_hello(void);
+/* {"ev":"calibration",...} */
+void report_calibration(void);
 /* {"ev":"counters",...} */
 void report_counters(void);
 /* {"ev":"switch",...}: a reading of this vCPU made a choice change. */

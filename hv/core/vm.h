@@ -18,10 +18,9 @@
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
-	enum tf_mode mode;     /* what every vCPU starts with */
-	bool switches;	       /* the mode may change while the guest runs */
-	bool automatic;	       /* by the engine's choice */
-	struct tf_costs costs; /* of this machine, with `automatic` */
+	enum tf_mode mode; /* what every vCPU starts with */
+	bool switches;	   /* the mode may change while the guest runs */
+	bool automatic;	   /* by the engine's choice */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
@@ -39,8 +38,10 @@ struct vm {
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
-	uint32_t ending;   /* atomic: vm_end() was called */
+	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
+	uint64_t calibration_cycles; /* how long that took */
+	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
+	uint32_t ending;	     /* atomic: vm_end() was called */
 };
 
 extern struct vm vm;
