@@ -26,8 +26,9 @@
 #define CR3_SPACE 0x7ffffffffffff000ull
 
 #define PERIOD_MS	20u
-#define TIMER_MS	5u /* after the period: a guest that has a tick is read at that */
-#define SAMPLE_MS	5u /* between samples, at least */
+#define TIMER_MS	5u  /* after the period: a guest that has a tick is read at that */
+#define SAMPLE_MS	5u  /* between samples, at least */
+#define WAIT_MS		80u /* for what was spent, at most */
 #define TRACE_MS	50u
 #define SKIP_MOST	3u
 #define LIMIT_LEAST	4u
@@ -85,12 +86,13 @@ static void spend(struct vcpu *v, uint64_t cycles)
 static void clock_set(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
-	uint64_t now = vcpu_awake(v) - m->pace.spent;
+	uint64_t now = vcpu_awake(v) - m->pace.spent - m->sent;
 
 	if (m->exit_tsc == v->exit_tsc)
 		return;
 	m->exit_tsc = v->exit_tsc;
 	m->exit_spent = m->pace.spent;
+	m->exit_sent = m->sent;
 	m->exit_shadow_spent = m->shadow_spent;
 	if ((int64_t)(now - m->now) > 0)
 		m->now = now;
@@ -118,6 +120,7 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 		.own_exits = m->own_exits,
 		/* Of this exit nothing is in the sums yet. */
 		.spent = m->exit_spent,
+		.sent = m->exit_sent,
 		.shadow_spent = m->exit_shadow_spent,
 	};
 	for (unsigned int k = 0; k < KINDS; k++) {
@@ -197,16 +200,17 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 	struct meter *m = &v->meter;
 	const struct meter_sums *a = &m->base;
 	struct meter_sums b;
-	uint64_t spent;
+	uint64_t spent, extra;
 
 	sums_take(v, &b);
 	spent = b.spent - a->spent;
+	extra = spent + b.sent - a->sent;
 	*r = (struct tf_reading){.cycles = b.now - a->now, .meter_cycles = spent};
 	r->exits = b.exits - a->exits;
 	r->exit_cycles = b.exit_cycles - a->exit_cycles + r->exits * vm.costs.exit;
 	/* Its own exits are no part of the guest's life. */
 	r->exits -= b.own_exits - a->own_exits;
-	r->exit_cycles -= spent < r->exit_cycles ? spent : r->exit_cycles;
+	r->exit_cycles -= extra < r->exit_cycles ? extra : r->exit_cycles;
 	if (v->shadow) {
 		uint64_t own = b.shadow_spent - a->shadow_spent;
 
@@ -255,8 +259,7 @@ static void tell(struct vcpu *v, const struct tf_verdict *d)
 		m->traced_tsc = began;
 		report_sample(v->index, d, pace_scale(m->pace.spent, 1000000, vcpu_awake(v) + 1));
 	}
-	/* It takes time, but is no reason to meter less. */
-	m->pace.spent += x86_rdtsc() - began;
+	m->sent += x86_rdtsc() - began;
 }
 
 /* `cycles`: the time that the reading stands for, at least its own. */
@@ -374,7 +377,8 @@ void meter_own_exit(struct vcpu *v, uint64_t cycles)
 {
 	struct meter *m = &v->meter;
 	/* The other part was told as it was spent. */
-	uint64_t cost = cycles - (m->pace.spent - m->exit_spent) + vm.costs.exit;
+	uint64_t told = m->pace.spent - m->exit_spent + m->sent - m->exit_sent;
+	uint64_t cost = cycles - told + vm.costs.exit;
 
 	m->own = false;
 	m->own_exits++;
@@ -402,7 +406,7 @@ static void look_later(struct vcpu *v)
 		at = sample;
 	if (!v->shadow && window < at)
 		at = window;
-	m->look = at + m->pace.spent; /* of the time awake */
+	m->look = at + m->pace.spent + m->sent; /* of the time awake */
 }
 
 /* For a guest that does not exit by itself. */
@@ -422,6 +426,7 @@ void meter_start(struct vcpu *v)
 	m->random = cmdline.seed * 0x9e3779b97f4a7c15ull + v->index + 1;
 	m->random += !m->random;
 	m->source = &sampling;
+	m->pace.wait_most = ms(WAIT_MS);
 	m->event_cost = 3 * vm.costs.exit;
 	m->window.next = us(WINDOW_MOST_US) / 4;
 	m->due = ms(PERIOD_MS);

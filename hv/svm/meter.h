@@ -33,14 +33,14 @@ struct meter_sums {
 	uint64_t cr3_writes, invlpgs;
 	uint64_t faults;
 	uint64_t own_exits;
-	uint64_t spent, shadow_spent;
+	uint64_t spent, shadow_spent, sent;
 };
 
 struct meter {
 	uint64_t look; /* v->awake at which meter_exit() has something to do; 0: at every exit */
 	uint64_t now;  /* the meter's clock (svm/pace.h), at the last exit that it looked at */
 	/* At the beginning of that exit: when it was, and what had been spent. */
-	uint64_t exit_tsc, exit_spent, exit_shadow_spent;
+	uint64_t exit_tsc, exit_spent, exit_shadow_spent, exit_sent;
 	uint64_t timer;	   /* host TSC of the timer for guests that do not exit; 0: none */
 	bool armed;	   /* the real timer is set to it */
 	bool own;	   /* the current exit is the meter's alone */
@@ -59,6 +59,7 @@ struct meter {
 	uint64_t sample_guest; /* v->guest_cycles when the sample began */
 	uint64_t sample_exits; /* how many exits there had been then */
 	uint64_t event_cost;   /* of an exit in a window, about */
+	uint64_t sent;	       /* cycles for sending events: no part of the guest's life */
 	uint64_t traced_tsc;   /* when the last `sample` event was sent */
 	uint64_t noted;	       /* when the engine was last told */
 	struct meter_sums base;

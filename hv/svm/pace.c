@@ -9,6 +9,8 @@ void pace_spend(struct pace *p, uint64_t now, uint64_t cycles)
 
 	p->spent += cycles;
 	p->free_at = from + cycles * (1000000 / PACE_PPM);
+	if (p->free_at - now > p->wait_most)
+		p->free_at = now + p->wait_most;
 }
 
 void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t least, uint64_t most)

@@ -17,6 +17,9 @@
 struct pace {
 	uint64_t spent;	  /* in all */
 	uint64_t free_at; /* before, nothing is begun that can wait */
+	/* It waits no longer than this: a machine that is taken away in the middle of something, as
+	 * an emulator's or a cloud's is, makes that long and says nothing of what it costs. */
+	uint64_t wait_most;
 };
 
 static inline bool pace_is_free(const struct pace *p, uint64_t now)
