@@ -396,6 +396,8 @@ void meter_event(struct vcpu *v, enum window_event e)
 void meter_timed(struct vcpu *v)
 {
 	v->meter.own = true;
+	v->meter.timer = 0;
+	v->meter.look = 0;
 	clock_set(v);
 }
 
@@ -499,8 +501,10 @@ void meter_exit(struct vcpu *v)
 	if (m->now >= m->due) {
 		note(v, m->now - m->noted);
 		m->due = m->now + ms(PERIOD_MS);
-		timer_set(v);
+		m->timer = 0;
 	}
+	if (!m->timer)
+		timer_set(v);
 	m->begins = 0;
 	if (pace_is_free(&m->pace, m->now))
 		begin_later(v, common);
