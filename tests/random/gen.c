@@ -168,7 +168,7 @@ static void op_walk(struct world *w, unsigned int cpu)
 	bool set = one_in(w, 2);
 
 	w->what = "tf_walk";
-	if (c->want == TF_NESTED || !c->entered || c->load.mode == TF_NESTED) {
+	if (c->want == TF_NESTED) {
 		hw_set_regs(c, &c->r);
 		ref_set_regs(&w->ref, cpu, &c->r);
 	} else {
