@@ -90,23 +90,6 @@ static void create_vcpus(void)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
-/* Where shadow mode is asked for, it must work; where the mode is to be chosen, there is else
- * nothing to choose. */
-static void probe(struct vcpu *v)
-{
-	const char *wrong;
-
-	if (vm.mode != TF_SHADOW && !vm.switches && !cmdline.automatic)
-		return;
-	wrong = svm_probe_shadow(v);
-	if (!wrong)
-		return;
-	if (vm.mode == TF_SHADOW || vm.switches)
-		vm_fail("%s, so shadow mode cannot run on it: use nested mode, or QEMU 7.2", wrong);
-	log_info("%s, so shadow mode cannot run on it: the mode is nested, and not chosen", wrong);
-	cmdline.automatic = false;
-}
-
 /* On vCPU 0's own stack and CPU. */
 static void start_guest(void)
 {
@@ -116,13 +99,12 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
-	probe(v);
+	report_hello();
+	if (vm.mode == TF_SHADOW || vm.switches || cmdline.automatic)
+		svm_probe_shadow(v);
 	if (cmdline.automatic)
 		svm_calibrate(v);
 	guest_load(&entry);
-	report_hello();
-	if (cmdline.automatic)
-		report_calibration();
 	vm.start_tsc = x86_rdtsc();
 	msr_create(&v->msr, -vm.start_tsc);
 	vcpu_reset(v, 0);

@@ -224,21 +224,6 @@ static void put_switches(void)
 	json_number("switch_cycles_max", most);
 }
 
-static void put_costs(void)
-{
-	json_number("cycles", vm.calibration_cycles);
-#define PUT(member) json_number(#member, vm.costs.member)
-	PUT(exit);
-	PUT(miss_nested);
-	PUT(miss_shadow);
-	PUT(fault);
-	PUT(cr3);
-	PUT(invlpg);
-	PUT(fill);
-	PUT(ipkc);
-#undef PUT
-}
-
 static void put_all(const struct tf_counters *c)
 {
 	uint64_t now = x86_rdtsc();
@@ -258,11 +243,6 @@ static void put_all(const struct tf_counters *c)
 	json_number("unknown_msr_writes", vm.msr.unknown_writes);
 	json_number("free_bytes", pages_free_bytes());
 	put_switches();
-	if (vm.calibration_cycles) {
-		json_open("calibration");
-		put_costs();
-		json_close();
-	}
 	put_nodes();
 	if (!c)
 		return;
@@ -279,13 +259,6 @@ void report_hello(void)
 	json_number("mem", vm.mem);
 	json_text("mode", mode_name(vm.mode));
 	json_number("tsc_khz", vm.tsc_khz);
-	json_end();
-}
-
-void report_calibration(void)
-{
-	json_begin("calibration");
-	put_costs();
 	json_end();
 }
 

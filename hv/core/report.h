@@ -9,8 +9,6 @@
 
 /* {"ev":"hello",...} */
 void report_hello(void);
-/* {"ev":"calibration",...} */
-void report_calibration(void);
 /* {"ev":"counters",...} */
 void report_counters(void);
 /* {"ev":"mark",...}; the first one also sets boot_cycles. */

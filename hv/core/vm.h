@@ -8,7 +8,6 @@
 #define HV_CORE_VM_H
 
 #include <twofold/choice.h>
-#include <twofold/twofold.h>
 
 #include "core/vcpu.h"
 #include "dev/cpuid.h"
@@ -19,8 +18,9 @@
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
-	enum tf_mode mode; /* what every vCPU starts with */
-	bool switches;	   /* the mode may change while the guest runs */
+	enum tf_mode mode;     /* what every vCPU starts with */
+	bool switches;	       /* the mode may change while the guest runs */
+	struct tf_costs costs; /* of this machine, if the mode is chosen */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
@@ -38,10 +38,8 @@ struct vm {
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
-	uint64_t calibration_cycles; /* how long that took */
-	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
-	uint32_t ending;	     /* atomic: vm_end() was called */
+	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
+	uint32_t ending;   /* atomic: vm_end() was called */
 };
 
 extern struct vm vm;
