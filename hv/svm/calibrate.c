@@ -1,27 +1,15 @@
 /* What things cost on this machine: measured at boot, with a tiny guest of our own.
  *
- * The guest has a VM of its own for the time, with the first vCPU's CPU, its VMCB and the same run
- * loop, exit handlers and engine that the real guest gets: so what is measured is what that will
- * pay. It runs in 64-bit mode, mostly at CPL 3, on 4-level tables with 4 KiB pages, first on nested
- * tables and then on shadow tables. Interrupts stay pending meanwhile.
+ * The guest has a VM of its own for the time, but the first vCPU's CPU and VMCB, and the entry,
+ * exit handlers and engine that the real guest gets: so what is measured is what that will pay. It
+ * runs in 64-bit mode, mostly at CPL 3, on 4-level tables with 4 KiB pages, on nested tables and on
+ * shadow tables. Interrupts stay pending meanwhile.
  *
- * How it is measured: the guest's loops write the time-stamp counter down after each of their
- *parts, which take microseconds. Each loop runs once to warm up and REPS times more. What a loop
- *takes is the sum over its parts of the median of the repetitions: a machine that is taken away for
- *a while, as an emulator's or a cloud's is, spoils the parts that it hits and no more.
- *
- *	exit	     CPUID, from one to the next, less what the hypervisor takes from #VMEXIT to
- *VMRUN. The misses of a TLB that the guest has lost are in it: for two or three pages. miss_* one
- *of PAGES loads, each from another page, in an order that nothing foresees, right after an entry
- *with an empty TLB; less the same loads from 16 pages. fault	     a user's first touch of a page:
- *#PF, the handler writes the entry, IRET, the touch again. On shadow tables that is two exits. cr3
- *a write of CR3 that goes to another address space, and back, and a look at CAL_SET pages there.
- *	invlpg	     a present entry is cleared, and INVLPG of the address.
- *	fill	     the loads of miss_shadow for the first time on shadow tables, where none are
- *yet and the guest's entries are marked accessed: so with neighbours filled at once.
- *	ipkc	     a loop of plain arithmetic.
- *
- * Of fault, cr3, invlpg and fill, what they take on nested tables is taken off.
+ * The guest's loops write the time-stamp counter down after each of their parts, which take
+ * microseconds. A loop runs once to warm up and REPS times more; it takes the sum, over its parts,
+ * of the median of the repetitions. So a machine that is taken away for a while, as an emulator's
+ * or a cloud's is, spoils the parts that it hits and no more. What is measured is in
+ * docs/choice.md.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "svm/calibrate.h"
@@ -343,7 +331,7 @@ static uint64_t measure_fill(struct vcpu *v)
 
 static uint64_t measure_ipkc(struct vcpu *v)
 {
-	const struct loop l = {.entry = cal_arith, .cpl = 3, .parts = PARTS, .r8 = 500};
+	const struct loop l = {.entry = cal_arith, .cpl = 3, .parts = PARTS, .r8 = 150};
 
 	return l.parts * l.r8 * CAL_ARITH_INSNS * 1000 / measure(v, &l);
 }

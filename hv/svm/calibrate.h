@@ -34,7 +34,7 @@
 
 #define CAL_PTE 0x67 /* present, writable, user, accessed, dirty */
 
-#define CAL_ARITH_INSNS 10 /* in one step of cal_arith */
+#define CAL_ARITH_INSNS 34 /* in one step of cal_arith */
 
 #ifndef __ASSEMBLY__
 #include <stdint.h>

@@ -94,7 +94,9 @@ cal_cr3:
 cal_arith:
 	stamp
 1:	mov %r8, %rbx
-2:	add %rbx, %rax
+2:
+	.rept 4
+	add %rbx, %rax
 	xor %rax, %rcx
 	rol $7, %rcx
 	lea 3(%rcx, %rax), %rdx
@@ -102,6 +104,7 @@ cal_arith:
 	sub %rdx, %rsi
 	shr $3, %rdx
 	or %rdx, %rsi
+	.endr
 	dec %rbx
 	jnz 2b
 	next_part
