@@ -53,8 +53,10 @@ static bool parse_word(const char *word)
 {
 	unsigned int v;
 
-	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow")) {
+	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow") ||
+	    !strcmp(word, "mode=auto")) {
 		cmdline.shadow = word[5] == 's';
+		cmdline.automatic = word[5] == 'a';
 		return true;
 	}
 	if (!strcmp(word, "install=lock") || !strcmp(word, "install=cas")) {

@@ -14,6 +14,7 @@
 
 struct cmdline {
 	bool shadow;		 /* mode=shadow */
+	bool automatic;		 /* mode=auto */
 	uint64_t mem;		 /* mem=, bytes; 0: not told */
 	unsigned int cpus;	 /* cpus=, 0: all */
 	struct nodes_spec nodes; /* node= and distance= */

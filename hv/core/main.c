@@ -99,10 +99,12 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
-	if (vm.mode == TF_SHADOW || vm.switches)
-		svm_probe_shadow(v);
-	guest_load(&entry);
 	report_hello();
+	if (vm.mode == TF_SHADOW || vm.switches || cmdline.automatic)
+		svm_probe_shadow(v);
+	if (cmdline.automatic)
+		svm_calibrate(v);
+	guest_load(&entry);
 	vm.start_tsc = x86_rdtsc();
 	msr_create(&v->msr, -vm.start_tsc);
 	vcpu_reset(v, 0);

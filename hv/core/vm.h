@@ -7,7 +7,7 @@
 #ifndef HV_CORE_VM_H
 #define HV_CORE_VM_H
 
-#include <twofold/twofold.h>
+#include <twofold/choice.h>
 
 #include "core/vcpu.h"
 #include "dev/cpuid.h"
@@ -18,8 +18,9 @@
 struct vm {
 	struct tf_vm *mmu;
 	struct tf_host *host;
-	enum tf_mode mode; /* what every vCPU starts with */
-	bool switches;	   /* the mode may change while the guest runs */
+	enum tf_mode mode;     /* what every vCPU starts with */
+	bool switches;	       /* the mode may change while the guest runs */
+	struct tf_costs costs; /* of this machine, if the mode is chosen */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;

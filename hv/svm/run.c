@@ -320,6 +320,14 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	v->gpr[REG_RSP] = b->save.rsp;
 }
 
+void svm_once(struct vcpu *v)
+{
+	load_root(v);
+	load_event(v);
+	enter(v);
+	unload_event(v);
+}
+
 __attribute__((hot)) void svm_run(struct vcpu *v)
 {
 	x86_clgi();

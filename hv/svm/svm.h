@@ -23,6 +23,10 @@ void svm_enable(struct vcpu *v);
 /* Can a shadow root work on this machine? Ends the VM with one clear line if not. Own CPU, after
  * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
 void svm_probe_shadow(struct vcpu *v);
+/* Measure what things cost here, to vm.costs, and tell (svm/calibrate.c). Own CPU, the only one
+ * that runs, its interrupts off; after guest_create(), and where shadow roots work. v is as it was
+ * afterwards, but for its VMCB, which is to be reset. */
+void svm_calibrate(struct vcpu *v);
 /* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
 void svm_maps_init(void);
 
@@ -48,6 +52,10 @@ void svm_watch(struct vcpu *v, bool on);
 /* Set the VMCB up for a root of the other kind; the root itself is the caller's. */
 void svm_to_shadow(struct vcpu *v);
 void svm_to_nested(struct vcpu *v);
+
+/* One entry and its exit, which is left to be handled. Own CPU, GIF clear; requests of other CPUs
+ * are not looked at. */
+void svm_once(struct vcpu *v);
 
 /* The vCPU's life; never returns. */
 _Noreturn void svm_run(struct vcpu *v);
