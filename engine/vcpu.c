@@ -150,7 +150,7 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 __attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out)
 {
 	bool shadow = __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW &&
-		      shadow_is_possible(&v->cpu.r);
+		      shadow_is_possible(&v->cpu.r) && space_wants_shadow(v);
 	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
 	/* Most often there is nothing to do but to hand out the root again, without the lock. */
 	if (!is_loaded(v, m)) {

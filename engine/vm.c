@@ -114,6 +114,7 @@ void tf_vm_destroy(struct tf_vm *vm)
 	struct op op;
 	vm_op_begin(&op, vm);
 	groups_destroy(&op, vm);
+	choice_destroy(vm);
 	memmap_destroy(&vm->map);
 	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
 		if (vm->vcpu[i])

@@ -15,6 +15,7 @@
 /* Ranks: a thread takes locks in rising order only, and never two of one rank. */
 enum lock_rank {
 	RANK_NONE = 0,
+	RANK_CHOICE = 5,
 	RANK_MAP = 10,
 	RANK_BLOCK = 15,
 	RANK_GROUP = 20,

@@ -1,60 +1,336 @@
-/* Choosing the mode: being written.
+/* The choice: readings in, rates kept, losses of both modes figured out, the policy asked.
+ *
+ * The account is of *useful* cycles: those that the work takes without the exits that only shadow
+ * mode has. So it is the same whatever mode the reading was taken in. What nested mode loses is
+ * what its TLB misses cost more. What shadow mode loses is measured where it runs, and predicted
+ * where it does not, from the guest's faults and flushes at the calibrated costs; the prediction is
+ * corrected by how it did when both were known.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "choice/choice.h"
+
+#include "base/mem.h"
 #include "groups/group.h"
-#include <twofold/choice.h>
+#include "modes/mode.h"
+#include "modes/shadow.h"
 
-const struct tf_policy *const tf_policies[] = {NULL};
+#define RATE_SHIFT 20 /* struct rates */
+#define PPM	   UINT64_C(1000000)
 
-const struct tf_policy *tf_policy_find(const char *name)
+_Static_assert(sizeof(struct choice) <= TF_PAGE_SIZE, "a choice lives in one page");
+
+/* ---- life ---- */
+
+static void *page_new(struct tf_host *h, hpa_t *a)
 {
-	(void)name;
-	return NULL;
+	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, a) != TF_OK)
+		return NULL;
+	return memset(tf_host_ptr(h, *a), 0, TF_PAGE_SIZE);
 }
 
-const char *tf_policy_name(const struct tf_policy *p)
+static void choice_free(struct tf_host *h, struct choice *c)
 {
-	(void)p;
-	return "cost";
+	for (unsigned int i = 0; i < SPACE_BUCKETS && c->space[i]; i++)
+		h->page_free(h, TF_ORDER_4K, c->space_page[i]);
+	h->page_free(h, TF_ORDER_4K, c->self);
 }
 
-enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *c)
+enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *conf)
 {
-	(void)vm;
-	(void)c;
+	struct tf_host *h = vm->h;
+	hpa_t a;
+	if (vm->choice || !conf->policy || conf->grain > TF_GRAIN_SPACE)
+		return TF_E_INVAL;
+	struct choice *c = page_new(h, &a);
+	if (!c)
+		return TF_E_NOMEM;
+	lock_init(&c->lock, RANK_CHOICE);
+	c->conf = *conf;
+	c->self = a;
+	c->stop[TF_NESTED] = c->stop[TF_SHADOW] = conf->costs.exit;
+	for (unsigned int i = 0; conf->grain == TF_GRAIN_SPACE && i < SPACE_BUCKETS; i++) {
+		c->space[i] = page_new(h, &c->space_page[i]);
+		if (!c->space[i]) {
+			choice_free(h, c);
+			return TF_E_NOMEM;
+		}
+	}
+	__atomic_store_n(&vm->choice, c, __ATOMIC_RELEASE);
 	return TF_OK;
 }
 
-void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_reading *reading,
+void choice_destroy(struct tf_vm *vm)
+{
+	for (unsigned int i = 0; i < vm->conf.vcpus; i++)
+		if (vm->vcpu[i])
+			sampler_destroy(vm->vcpu[i]);
+	if (vm->choice)
+		choice_free(vm->h, vm->choice);
+}
+
+/* ---- the meter's rates ---- */
+
+static uint64_t rate(uint64_t n, uint64_t cycles)
+{
+	return scale(n, UINT64_C(1) << RATE_SHIFT, cycles);
+}
+
+static uint64_t of_rate(uint64_t r, uint64_t cycles)
+{
+	return (uint64_t)(((unsigned __int128)r * cycles) >> RATE_SHIFT);
+}
+
+static uint64_t per_second(const struct choice *c, uint64_t r)
+{
+	return of_rate(r, c->conf.clock_khz * 1000);
+}
+
+static uint64_t share(uint64_t part, uint64_t whole)
+{
+	return scale(part, PPM, whole);
+}
+
+/* What the work did in `cycles`, of which shadow mode's exits took `lost`. */
+static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lost)
+{
+	if (r->event_cycles) {
+		uint64_t cycles = r->event_cycles > lost ? r->event_cycles - lost : 1;
+		to->faults = rate(r->faults, cycles);
+		to->cr3_writes = rate(r->cr3_writes, cycles);
+		to->invlpgs = rate(r->invlpgs, cycles);
+	}
+	if (r->counted_cycles)
+		to->misses = rate(r->tlb_misses, r->counted_cycles);
+}
+
+void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
+		    uint64_t cycles, uint64_t resident, uint64_t shadowed)
+{
+	struct choice *c = v->vm->choice;
+	struct op op;
+	v->chooser.rates.misses = rate(pages, cycles);
+	v->chooser.resident = resident;
+	v->chooser.shadowed = shadowed;
+	if (c->conf.grain == TF_GRAIN_VM)
+		return;
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &c->lock);
+	struct unit *u = space_get(c, cr3, v->vm->h->cycles(v->vm->h));
+	if (u->stack && u->stack != stack)
+		space_forget(c, u);
+	u->stack = stack;
+	u->rates.misses = rate(pages, cycles);
+	u->resident = resident;
+	u->shadowed = shadowed;
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, v->vm);
+}
+
+/* ---- the account ---- */
+
+/* What these events would cost in shadow mode, at the calibrated prices. */
+static uint64_t events_cost(const struct choice *c, const struct rates *r, uint64_t cycles)
+{
+	const struct tf_costs *k = &c->conf.costs;
+	return of_rate(r->faults * k->fault + r->cr3_writes * k->cr3 + r->invlpgs * k->invlpg,
+		       cycles);
+}
+
+/* Corrected by what the prediction was worth for the unit, or, where that is not known yet, for
+ * all. */
+static uint64_t corrected(const struct choice *c, const struct unit *u, uint64_t predicted)
+{
+	uint64_t p = u->predicted, a = u->actual;
+	if (!p) {
+		p = c->predicted;
+		a = c->actual;
+	}
+	return p ? scale(predicted, a, p) : predicted;
+}
+
+static void learn(uint64_t *predicted, uint64_t *actual, uint64_t p, uint64_t a)
+{
+	*predicted += p;
+	*actual += a;
+	if (*predicted >> 40 || *actual >> 40) { /* what was long ago counts for less */
+		*predicted /= 2;
+		*actual /= 2;
+	}
+}
+
+/* The unit runs on shadow tables and lost so much there; what filled them is not learned from. */
+static void learn_from(struct choice *c, struct unit *u, uint64_t predicted, uint64_t lost)
+{
+	if (u->filling) {
+		u->filling = u->filling > lost ? u->filling - lost : 0;
+		return;
+	}
+	/* Without events there is nothing that could be predicted from them. */
+	if (predicted < c->conf.costs.fault)
+		return;
+	learn(&u->predicted, &u->actual, predicted, lost);
+	learn(&c->predicted, &c->actual, predicted, lost);
+}
+
+static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu *v,
+			 const struct rates *rates, const struct tf_reading *r, struct account *a)
+{
+	const struct tf_costs *k = &c->conf.costs;
+	uint64_t lost = r->shadow_cycles + r->shadow_exits * k->exit;
+	uint64_t missing = u->resident > u->shadowed ? u->resident - u->shadowed : 0;
+
+	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
+	a->now = v->vm->h->cycles(v->vm->h);
+	a->useful = r->cycles > lost ? r->cycles - lost : 1;
+	a->misses = of_rate(rates->misses, a->useful);
+	a->faults = of_rate(rates->faults, a->useful);
+	a->instructions = r->instructions ? r->instructions : a->useful / 1000 * k->ipkc;
+	if (k->miss_nested > k->miss_shadow)
+		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
+	uint64_t predicted = events_cost(c, rates, a->useful);
+	if (u->mode == TF_SHADOW) {
+		learn_from(c, u, predicted, lost);
+		a->shadow_loss = lost;
+	} else {
+		a->shadow_loss = corrected(c, u, predicted);
+	}
+	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill;
+	a->price_nested = c->stop[TF_NESTED];
+	if (c->conf.grain == TF_GRAIN_VM) {
+		a->price_shadow *= v->vm->conf.vcpus;
+		a->price_nested *= v->vm->conf.vcpus;
+	}
+}
+
+/* The unit that a reading is put down to, and its rates. Lock held. */
+static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf_regs *regs,
+			    const struct tf_reading *r, struct rates **rates)
+{
+	uint64_t lost = r->shadow_cycles + r->shadow_exits * c->conf.costs.exit;
+	struct unit *u;
+	if (c->conf.grain == TF_GRAIN_VM) {
+		u = &c->whole;
+		u->resident = v->chooser.resident;
+		u->shadowed = v->chooser.shadowed;
+		*rates = &v->chooser.rates;
+	} else {
+		u = space_get(c, regs->cr3, v->vm->h->cycles(v->vm->h));
+		*rates = &u->rates;
+	}
+	rates_take(*rates, r, lost);
+	return u;
+}
+
+/* Watching makes the CR3 writes of those exit who run nested. It goes on while it gains more than
+ * it costs; then every space runs nested and nobody is watched. */
+static void watch_account(struct choice *c, const struct unit *u, const struct account *a,
+			  const struct tf_reading *r, struct tf_verdict *out)
+{
+	uint64_t cost, gain;
+	if (!c->shadow_units)
+		return;
+	if (u->mode == TF_SHADOW) {
+		cost = a->shadow_loss;
+		gain = a->nested_loss;
+	} else {
+		cost = r->shadow_cycles + r->shadow_exits * c->conf.costs.exit;
+		gain = 0;
+	}
+	c->watch_loss = c->watch_loss + cost > gain ? c->watch_loss + cost - gain : 0;
+	if (c->watch_loss <
+	    a->price_shadow + a->price_nested + c->shadow_units * c->stop[TF_SHADOW])
+		return;
+	c->watch_loss = 0;
+	out->why = "watching address spaces has cost more than it gained";
+	out->switched = true;
+	spaces_retire(c);
+}
+
+static void verdict_fill(const struct choice *c, const struct unit *u, const struct rates *rates,
+			 const struct tf_reading *r, const struct account *a,
+			 const struct ruling *ruling, struct tf_verdict *out)
+{
+	*out = (struct tf_verdict){
+		.is_space = c->conf.grain == TF_GRAIN_SPACE,
+		.space = c->conf.grain == TF_GRAIN_SPACE ? (u->key - 1) * TF_PAGE_SIZE : 0,
+		.from = u->mode,
+		.to = ruling->mode,
+		.why = ruling->why,
+		.misses_per_s = per_second(c, rates->misses),
+		.faults_per_s = per_second(c, rates->faults),
+		.cr3_per_s = per_second(c, rates->cr3_writes),
+		.exits_per_s = per_second(c, rate(r->exits, r->cycles)),
+		.nested_ppm = share(a->nested_loss, a->useful),
+		.shadow_ppm = share(a->shadow_loss, a->useful),
+		.regret = ruling->regret,
+		.price = ruling->price,
+		.resident = u->resident,
+	};
+}
+
+/* The mode that the vCPU ran in, as far as its unit is concerned. */
+static enum tf_mode mode_ran(const struct tf_vcpu *v)
+{
+	return v->running == &mode_shadow ? TF_SHADOW : TF_NESTED;
+}
+
+static void change(struct choice *c, struct unit *u, enum tf_mode m, uint64_t price,
+		   unsigned int vcpus)
+{
+	u->skip = c->conf.grain == TF_GRAIN_SPACE ? 1 : vcpus;
+	u->filling = m == TF_SHADOW ? price : 0;
+	if (c->conf.grain == TF_GRAIN_SPACE)
+		space_set_mode(c, u, m);
+	else
+		u->mode = m;
+}
+
+void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct tf_reading *r,
 		    struct tf_verdict *out)
 {
-	(void)r;
-	(void)reading;
-	*out = (struct tf_verdict){.mode = v->mode, .why = ""};
+	struct choice *c = v->vm->choice;
+	const enum tf_mode ran = mode_ran(v);
+	struct rates *rates;
+	struct account a;
+	struct ruling ruling;
+	struct op op;
+	TF_ASSERT(v->vm->h, c);
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &c->lock);
+	struct unit *u = unit_of(c, v, regs, r, &rates);
+	account_make(c, u, v, rates, r, &a);
+	ruling = (struct ruling){.mode = u->mode, .why = "the mode is changing"};
+	/* A reading that a change fell into says nothing of either mode; where shadow tables are
+	 * impossible there is no choice. */
+	bool counts = ran == u->mode && !u->skip && shadow_is_possible(regs) && r->cycles;
+	u->skip -= u->skip > 0;
+	if (counts)
+		c->conf.policy->decide(u->state, &a, &ruling);
+	verdict_fill(c, u, rates, r, &a, &ruling, out);
+	if (ruling.mode != u->mode) {
+		out->switched = true;
+		change(c, u, ruling.mode, a.price_shadow, v->vm->conf.vcpus);
+	} else if (counts && c->conf.grain == TF_GRAIN_SPACE) {
+		watch_account(c, u, &a, r, out);
+	}
+	out->unit_mode = u->mode;
+	out->mode = u->mode;
+	if (c->conf.grain == TF_GRAIN_SPACE)
+		out->mode = c->shadow_units ? TF_SHADOW : TF_NESTED;
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, v->vm);
 }
 
 void tf_choice_switched(struct tf_vcpu *v, uint64_t cycles)
 {
-	(void)v;
-	(void)cycles;
-}
-
-bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
-{
-	(void)v;
-	(void)r;
-	return false;
-}
-
-void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
-{
-	(void)v;
-	(void)cycles;
-}
-
-void tf_space_set_mode(struct tf_vm *vm, uint64_t cr3, enum tf_mode m)
-{
-	(void)vm;
-	(void)cr3;
-	(void)m;
+	struct choice *c = v->vm->choice;
+	struct op op;
+	if (!c)
+		return;
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &c->lock);
+	uint64_t *stop = &c->stop[__atomic_load_n(&v->mode, __ATOMIC_RELAXED)];
+	*stop = (*stop * 3 + cycles) / 4; /* the last few count */
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, v->vm);
 }

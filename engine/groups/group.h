@@ -10,6 +10,7 @@
 #define GROUPS_GROUP_H
 
 #include "base/lock.h"
+#include "choice/choice.h"
 #include "memory/memmap.h"
 #include "memory/pool.h"
 #include "tables/table.h"
@@ -17,6 +18,7 @@
 
 struct shadow;
 struct mmu_mode;
+struct sampler;
 
 /* The shadow tables of a group: a directory of struct shadow by id, and the ids that are free.
  * Id 0 is none. Protected by the group's lock. */
@@ -70,6 +72,7 @@ struct tf_vm {
 	uint32_t leaving;	   /* groups to be taken apart; atomic */
 	hpa_t empty; /* an empty table: the root when CR3 names no memory; reads as zeroes */
 	uint64_t remote_flushes, frames_backed, large_backed; /* atomic; not by a vCPU's fault */
+	struct choice *choice; /* NULL: modes are the host's to set; set once */
 };
 
 /* A paging-structure cache: the leaf table behind 2 MiB of addresses, as a walk found it. Good
@@ -107,6 +110,8 @@ struct tf_vcpu {
 	uint64_t last_page; /* of the last fault that the psc answered, and how: not twice the same
 			     */
 	bool last_refused;
+	struct chooser chooser;
+	struct sampler *sampler; /* NULL: it has not sampled yet */
 };
 
 static inline struct group *group_of(struct tf_vcpu *v)

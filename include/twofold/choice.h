@@ -8,9 +8,9 @@
  *	tf_choice_start(vm, &conf);
  *	each vCPU, on its own CPU, about every TF_CHOICE_PERIOD of time awake:
  *		tf_sample_begin(v, &regs);    right before an entry
- *		tf_sample_end(v, ...);        after the next exit that nested mode would also have had
- *		tf_choice_note(v, &regs, &reading, &verdict);
- *	verdict.mode changed -> have every vCPU call tf_vcpu_set_mode(v, verdict.mode)
+ *		tf_sample_end(v, ...);        after the next exit that nested mode would also have
+ *had tf_choice_note(v, &regs, &reading, &verdict); verdict.mode changed -> have every vCPU call
+ *tf_vcpu_set_mode(v, verdict.mode)
  *
  * With grain `vm` the verdict's mode is what everybody runs on. With grain `space` TF_SHADOW means
  * "watched": CR3 and CR4 writes go to the engine, and tf_vcpu_load() gives each address space its
@@ -58,8 +58,8 @@ struct tf_reading {
 	uint64_t meter_cycles; /* spent on metering */
 };
 
-/* The published rules' thresholds (VEE 2011), in units of 1e-7: faults and TLB misses for a thousand
- * instructions, faults for a TLB miss. */
+/* The published rules' thresholds (VEE 2011), in units of 1e-7: faults and TLB misses for a
+ * thousand instructions, faults for a TLB miss. */
 struct tf_dsp {
 	uint64_t period_ms;	       /* 5000 */
 	uint64_t pf_upper, pf_lower;   /* 5000, 100 */
@@ -87,14 +87,14 @@ struct tf_verdict {
 	enum tf_mode mode; /* for tf_vcpu_set_mode() of every vCPU */
 	bool switched;	   /* this reading made a choice change */
 	bool is_space;
-	uint64_t space;	  /* CR3, if is_space */
+	uint64_t space; /* CR3, if is_space */
 	enum tf_mode from, to;
-	const char *why;  /* a constant text; never NULL */
+	const char *why; /* a constant text; never NULL */
 	/* Always there, of what was chosen for: */
 	enum tf_mode unit_mode;
 	uint64_t misses_per_s, faults_per_s, cr3_per_s, exits_per_s;
-	uint64_t nested_ppm; /* loses to longer TLB misses on nested tables */
-	uint64_t shadow_ppm; /* loses to exits on shadow tables */
+	uint64_t nested_ppm;	/* loses to longer TLB misses on nested tables */
+	uint64_t shadow_ppm;	/* loses to exits on shadow tables */
 	uint64_t regret, price; /* cycles lost by staying; cycles at which it changes */
 	uint64_t resident;	/* pages that the space has mapped, estimated */
 };

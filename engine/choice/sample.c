@@ -1,0 +1,355 @@
+/* How fast a guest walks over pages, where no counter tells its TLB misses: accessed bits.
+ *
+ * A sample takes a few leaf tables of the vCPU's address space by chance, a few pages of each, and
+ * clears the accessed bits of our leaves for them: of the shadow leaves in shadow mode, of the
+ * nested leaves in nested mode, where large ones are split as long as the sample lasts. The guest's
+ * own tables are only read. What has its bit set again at the end, scaled to all the guest's
+ * accessed pages, is the number of distinct pages that the space touched in between: its TLB misses
+ * since a world switch that lost the TLB, as on machines whose CPUs offer no counters (emulators,
+ * some nested clouds). A large guest page is one translation; so it is sampled as one, where our
+ * leaf for it is as large, and else by one of its pieces.
+ *
+ * The vCPU's TLB is flushed at the sample's beginning, those of other CPUs are not: their accesses
+ * are not meant. None is lost by that: a bit that is cleared is saved in the frame's word, and
+ * tf_accessed_read() flushes everybody where it finds one. Takes the group's lock.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "choice/choice.h"
+
+#include "base/mem.h"
+#include "format/fmt.h"
+#include "modes/mode.h"
+#include "modes/shadow.h"
+
+#define TABLES	  8u  /* leaf tables in a sample */
+#define PAGES	  4u  /* pages of each */
+#define SCAN_MAX  96u /* guest tables that are looked through for them */
+#define SET_LASTS 32u /* samples with the same pages */
+#define ENTRIES	  512u
+
+#define X_P  (UINT64_C(1) << 0)
+#define X_U  (UINT64_C(1) << 2)
+#define X_A  (UINT64_C(1) << 5)
+#define X_PS (UINT64_C(1) << 7)
+
+struct page {
+	uint64_t gva;
+	gfn_t f;
+	bool split; /* its large nested leaf was split for it */
+};
+
+/* A leaf table of the guest, or one large page of it. */
+struct part {
+	uint64_t gva; /* first address */
+	gfn_t f;      /* of the table; large: of the page */
+	bool large;
+	unsigned int n; /* accessed entries; large: 1 */
+	unsigned int pages;
+	struct page page[PAGES];
+};
+
+struct sampler {
+	hpa_t self;
+	uint64_t random;
+	bool open;
+	/* The set: */
+	uint64_t cr3, stack;
+	unsigned int age;
+	struct group *group;
+	uint64_t parts_all; /* that the parts were chosen from */
+	unsigned int parts;
+	struct part part[TABLES];
+	uint64_t resident, shadowed;
+	/* The sample under way: */
+	const struct mmu_mode *mode;
+	struct shadow *root;
+};
+
+_Static_assert(sizeof(struct sampler) <= TF_PAGE_SIZE, "a sampler lives in one page");
+
+static uint32_t chance(struct sampler *s, uint32_t below)
+{
+	/* xorshift64* */
+	s->random ^= s->random >> 12;
+	s->random ^= s->random << 25;
+	s->random ^= s->random >> 27;
+	return (uint32_t)(((s->random * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * below >> 32);
+}
+
+/* ---- the set ---- */
+
+/* The guest's table in a frame, or NULL. It stays while the group's lock is held. */
+static const uint64_t *guest_table(const struct tf_vm *vm, uint64_t entry)
+{
+	struct frame *fr = memmap_frame(&vm->map, gfn((entry & SPTE_ADDR) >> TF_PAGE_SHIFT));
+	uint64_t word = fr ? frame_word(fr) : 0;
+	return word & FRAME_BACKED ? tf_host_ptr(vm->h, word_hpa(word)) : NULL;
+}
+
+/* One more that may be chosen: each is kept with equal chance. */
+static void offer(struct sampler *s, uint64_t va, uint64_t entry, bool large)
+{
+	uint64_t i = s->parts_all++;
+	if (i >= TABLES)
+		i = chance(s, (uint32_t)s->parts_all);
+	if (i >= TABLES)
+		return;
+	if (s->parts < TABLES)
+		s->parts++;
+	s->part[i] = (struct part){.gva = va, .f = gfn((entry & SPTE_ADDR) >> TF_PAGE_SHIFT)};
+	s->part[i].large = large;
+}
+
+/* Offer what hangs under the user half of the guest's tables. Starts anywhere, for a guest may have
+ * more tables than it is worth to look through. */
+static void scan(struct tf_vm *vm, struct sampler *s, const uint64_t *table, unsigned int level,
+		 uint64_t va, unsigned int *left)
+{
+	const unsigned int entries = level == 3 ? ENTRIES / 2 : ENTRIES;
+	const unsigned int from = level > 1 ? chance(s, entries) : 0;
+	for (unsigned int k = 0; k < entries; k++) {
+		unsigned int i = (from + k) % entries;
+		uint64_t e = entry_read(&table[i]);
+		uint64_t at = va | (uint64_t)i << (TF_PAGE_SHIFT + 9 * level);
+		if ((e & (X_P | X_U)) != (X_P | X_U))
+			continue;
+		if (level == 3)
+			s->stack = s->stack > i ? s->stack : i;
+		if (level == 1) {
+			if (!(e & X_PS) || (e & X_A))
+				offer(s, at, e, e & X_PS);
+			continue;
+		}
+		const uint64_t *next = e & X_PS ? NULL : guest_table(vm, e);
+		if (!next || !*left)
+			continue;
+		--*left;
+		scan(vm, s, next, level - 1, at, left); /* levels bound the depth */
+	}
+}
+
+/* Choose pages of a part, of those that the guest's entries call accessed. */
+static void choose_pages(struct tf_vm *vm, struct sampler *s, struct part *p)
+{
+	if (p->large) {
+		uint32_t piece = chance(s, ENTRIES);
+		p->page[0].gva = p->gva + (uint64_t)piece * TF_PAGE_SIZE;
+		p->page[0].f = gfn((p->f.v & ~(uint64_t)(ENTRIES - 1)) + piece);
+		p->n = p->pages = 1;
+		return;
+	}
+	const uint64_t *table = guest_table(vm, p->f.v << TF_PAGE_SHIFT);
+	if (!table)
+		return;
+	for (unsigned int i = 0; i < ENTRIES; i++) {
+		uint64_t e = entry_read(&table[i]);
+		if ((e & (X_P | X_U | X_A)) != (X_P | X_U | X_A))
+			continue;
+		uint32_t k = p->n++;
+		if (k >= PAGES)
+			k = chance(s, p->n);
+		if (k >= PAGES)
+			continue;
+		if (p->pages < PAGES)
+			p->pages++;
+		p->page[k].gva = p->gva + (uint64_t)i * TF_PAGE_SIZE;
+		p->page[k].f = gfn((e & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	}
+}
+
+/* Give large leaves back. */
+static void set_release(struct op *op, struct tf_vm *vm, struct group *g, struct sampler *s)
+{
+	if (s->group == g)
+		for (unsigned int i = 0; i < s->parts; i++)
+			for (unsigned int k = 0; k < s->part[i].pages; k++)
+				if (s->part[i].page[k].split)
+					nested_relax(op, vm, g, s->part[i].page[k].f);
+	s->parts = 0;
+	s->cr3 = 0;
+}
+
+/* Shadow leaves that hang under the root's user half. */
+static uint64_t count_shadowed(struct tf_vm *vm, struct group *g, const struct shadow *s)
+{
+	const unsigned int words = s->role.level == 3 ? ENTRIES / 128 : ENTRIES / 64;
+	uint64_t sum = 0;
+	if (s->role.level == 0 || s->role.direct)
+		return s->count;
+	for (unsigned int w = 0; w < words; w++)
+		for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+			sum += spte_is_table(s, entry_read(&s->spt[i]))
+				       ? count_shadowed(vm, g, shadow_child(vm, g, s, i))
+				       : 1;
+		}
+	return sum;
+}
+
+static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r, struct sampler *s)
+{
+	struct tf_vm *vm = v->vm;
+	struct group *g = group_of(v);
+	const uint64_t *root = guest_table(vm, r->cr3);
+	unsigned int left = SCAN_MAX;
+	set_release(op, vm, g, s);
+	s->parts_all = s->resident = s->shadowed = s->stack = 0;
+	if (!root)
+		return;
+	s->group = g;
+	s->cr3 = r->cr3;
+	s->age = 0;
+	scan(vm, s, root, 3, 0, &left);
+	s->stack = entry_read(&root[s->stack]) & SPTE_ADDR;
+	uint64_t n = 0;
+	for (unsigned int i = 0; i < s->parts; i++) {
+		choose_pages(vm, s, &s->part[i]);
+		n += s->part[i].n;
+	}
+	if (s->parts)
+		s->resident = s->parts_all * n / s->parts;
+	struct role role = {.level = 3, .nxe = (r->efer >> 11) & 1};
+	const struct shadow *top =
+		shadow_find(vm, g, gfn((r->cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT), role);
+	if (top)
+		s->shadowed = count_shadowed(vm, g, top);
+}
+
+/* ---- the bits ---- */
+
+/* Our leaf for a page in the mode that the vCPU runs in, or NULL: then it was not accessed. */
+static uint64_t *nested_leaf(struct op *op, struct group *g, const struct part *part,
+			     struct page *p, bool may_split, unsigned int *level)
+{
+	const uint64_t at = p->f.v << TF_PAGE_SHIFT;
+	uint64_t *e = table_lookup(&g->nested, at, level);
+	if (fmt_kind(g->nested.fmt, *level, entry_read(e)) != FMT_LEAF)
+		return NULL;
+	while (*level > 0 && !part->large && may_split) {
+		if (table_split(op, &g->nested, at) != TF_OK)
+			return NULL;
+		p->split = true;
+		e = table_lookup(&g->nested, at, level);
+	}
+	return e;
+}
+
+static uint64_t *shadow_leaf(struct tf_vcpu *v, const struct page *p, unsigned int *level)
+{
+	struct shadow *s = v->root;
+	while (s) {
+		unsigned int i = gva_index(gva(p->gva), s->role.level);
+		if (!bit_get(s->present, i))
+			return NULL;
+		*level = s->role.level;
+		if (!spte_is_table(s, entry_read(&s->spt[i])))
+			return &s->spt[i];
+		s = shadow_child(v->vm, group_of(v), s, i);
+	}
+	return NULL;
+}
+
+static uint64_t *leaf(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p,
+		      bool may_split, unsigned int *level)
+{
+	if (v->running == &mode_shadow)
+		return shadow_leaf(v, p, level);
+	return nested_leaf(op, group_of(v), part, p, may_split, level);
+}
+
+static uint64_t accessed_bit(struct tf_vcpu *v)
+{
+	return v->running == &mode_shadow ? SPTE_A : group_of(v)->nested.fmt->a;
+}
+
+static void clear(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p)
+{
+	const uint64_t a = accessed_bit(v);
+	unsigned int level = 0;
+	uint64_t *e = leaf(op, v, part, p, true, &level);
+	if (e && (entry_and(e, ~a) & a))
+		frame_save_accessed(v->vm, p->f, level);
+}
+
+static bool is_accessed(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p)
+{
+	unsigned int level = 0;
+	const uint64_t *e = leaf(op, v, part, p, false, &level);
+	return e && (entry_read(e) & accessed_bit(v));
+}
+
+/* ---- the calls ---- */
+
+static struct sampler *sampler_get(struct tf_vcpu *v)
+{
+	struct tf_host *h = v->vm->h;
+	hpa_t a;
+	if (v->sampler)
+		return v->sampler;
+	if (h->page_alloc(h, v->node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+		return NULL;
+	struct sampler *s = memset(tf_host_ptr(h, a), 0, TF_PAGE_SIZE);
+	s->self = a;
+	s->random = (v->vm->choice->conf.seed + v->index + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	v->sampler = s;
+	return s;
+}
+
+void sampler_destroy(struct tf_vcpu *v)
+{
+	if (v->sampler)
+		v->vm->h->page_free(v->vm->h, TF_ORDER_4K, v->sampler->self);
+}
+
+bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
+{
+	struct tf_vm *vm = v->vm;
+	struct op op;
+	if (!vm->choice || !v->running || !shadow_is_possible(r) || walk_levels(r) != 4)
+		return false;
+	struct sampler *s = sampler_get(v);
+	if (!s)
+		return false;
+	struct group *g = group_of(v);
+	vm_op_begin(&op, vm);
+	group_lock(&op, g);
+	if (s->cr3 != r->cr3 || s->group != g || ++s->age > SET_LASTS || !s->parts)
+		set_choose(&op, v, r, s);
+	for (unsigned int i = 0; i < s->parts; i++)
+		for (unsigned int k = 0; k < s->part[i].pages; k++)
+			clear(&op, v, &s->part[i], &s->part[i].page[k]);
+	s->mode = v->running;
+	s->root = v->root;
+	s->open = s->parts > 0;
+	group_unlock(&op, g);
+	vm_op_end(&op, vm);
+	v->flush = true;
+	return s->open;
+}
+
+void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
+{
+	struct sampler *s = v->sampler;
+	struct group *g = group_of(v);
+	uint64_t pages = 0;
+	struct op op;
+	if (!s || !s->open)
+		return;
+	s->open = false;
+	/* The bits that were cleared are not those that the vCPU has used since. */
+	if (s->group != g || s->mode != v->running || s->root != v->root || !cycles)
+		return;
+	vm_op_begin(&op, v->vm);
+	group_lock(&op, g);
+	for (unsigned int i = 0; i < s->parts; i++) {
+		struct part *p = &s->part[i];
+		uint64_t touched = 0;
+		for (unsigned int k = 0; k < p->pages; k++)
+			touched += is_accessed(&op, v, p, &p->page[k]);
+		if (p->pages)
+			pages += p->n * touched * s->parts_all / (p->pages * s->parts);
+	}
+	group_unlock(&op, g);
+	vm_op_end(&op, v->vm);
+	choice_sampled(v, s->cr3, s->stack, pages, cycles, s->resident, s->shadowed);
+}

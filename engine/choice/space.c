@@ -1,0 +1,102 @@
+/* The address spaces that a mode is chosen for, by CR3.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "choice/choice.h"
+
+#include "base/mem.h"
+#include "groups/group.h"
+
+static uint64_t key_of(uint64_t cr3)
+{
+	return (cr3 & UINT64_C(0x000ffffffffff000)) / TF_PAGE_SIZE + 1;
+}
+
+static struct unit *bucket(struct choice *c, uint64_t key)
+{
+	return c->space[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 60 & (SPACE_BUCKETS - 1)];
+}
+
+struct unit *space_find(struct choice *c, uint64_t cr3)
+{
+	const uint64_t key = key_of(cr3);
+	struct unit *u = bucket(c, key);
+	for (unsigned int i = 0; i < SPACE_BUCKET; i++)
+		if (u[i].key == key)
+			return &u[i];
+	return NULL;
+}
+
+void space_set_mode(struct choice *c, struct unit *u, enum tf_mode m)
+{
+	if (u->mode == m)
+		return;
+	u->mode = m;
+	__atomic_fetch_add(&c->shadow_units, m == TF_SHADOW ? 1u : -1u, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&c->generation, 1, __ATOMIC_RELEASE);
+}
+
+void space_forget(struct choice *c, struct unit *u)
+{
+	const uint64_t key = u->key, seen = u->seen;
+	space_set_mode(c, u, TF_NESTED);
+	memset(u, 0, sizeof(*u));
+	u->key = key;
+	u->seen = seen;
+}
+
+struct unit *space_get(struct choice *c, uint64_t cr3, uint64_t now)
+{
+	struct unit *u = space_find(c, cr3);
+	if (!u) {
+		struct unit *all = bucket(c, key_of(cr3));
+		u = all;
+		for (unsigned int i = 1; i < SPACE_BUCKET && u->key; i++)
+			if (!all[i].key || all[i].seen < u->seen)
+				u = &all[i];
+		space_forget(c, u);
+		u->key = key_of(cr3);
+	}
+	u->seen = now;
+	return u;
+}
+
+void spaces_retire(struct choice *c)
+{
+	for (unsigned int b = 0; b < SPACE_BUCKETS; b++)
+		for (unsigned int i = 0; i < SPACE_BUCKET; i++)
+			space_set_mode(c, &c->space[b][i], TF_NESTED);
+}
+
+bool space_wants_shadow(struct tf_vcpu *v)
+{
+	struct choice *c = v->vm->choice;
+	struct chooser *own = &v->chooser;
+	if (!c || c->conf.grain != TF_GRAIN_SPACE)
+		return true;
+	const uint64_t key = key_of(v->cpu.r.cr3);
+	uint32_t now = __atomic_load_n(&c->generation, __ATOMIC_ACQUIRE);
+	if (own->key == key && own->generation == now)
+		return own->shadow;
+	struct op op;
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &c->lock);
+	const struct unit *u = space_find(c, v->cpu.r.cr3);
+	own->shadow = u && u->mode == TF_SHADOW;
+	own->generation = __atomic_load_n(&c->generation, __ATOMIC_RELAXED);
+	own->key = key;
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, v->vm);
+	return own->shadow;
+}
+
+void tf_space_set_mode(struct tf_vm *vm, uint64_t cr3, enum tf_mode m)
+{
+	struct choice *c = vm->choice;
+	struct op op;
+	TF_ASSERT(vm->h, c && c->conf.grain == TF_GRAIN_SPACE);
+	vm_op_begin(&op, vm);
+	lock_take(&op, &c->lock);
+	space_set_mode(c, space_get(c, cr3, vm->h->cycles(vm->h)), m);
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, vm);
+}
