@@ -269,8 +269,7 @@ static void put_charts(FILE *f, const struct history *h, const struct charts *c)
 			"from the lowest to the highest one.</p>\n",
 			h->samples_n, c->column * 1e3);
 	else
-		fprintf(f, "<p>%zu samples, each drawn%s.</p>\n", h->samples_n,
-			h->by_space ? " in the charts of costs" : "");
+		fprintf(f, "<p>%zu samples; nothing is thinned.</p>\n", h->samples_n);
 	fprintf(f,
 		"<p>Pale parts of a row: no sample for more than %.0f ms, for the %s. Where the "
 		"mode "
