@@ -104,6 +104,7 @@ struct tf_vcpu {
 	bool flush;			/* its translations must go before it enters */
 	bool resync;	    /* the root must be found again and what is unsync under it re-read */
 	bool resync_global; /* globals too */
+	bool arrived;	    /* it comes from nested mode: it need not re-read all at once */
 	uint32_t global_epoch; /* of its last flush that covered globals */
 	hpa_t self;
 	struct psc psc[PSC_ENTRIES];

@@ -150,7 +150,7 @@ static enum tf_status mode_nested_load(struct op *op, struct tf_vcpu *v, hpa_t *
 
 static void mode_nested_leave(struct tf_vcpu *v)
 {
-	v->resync = v->resync_global = true;
+	v->resync = v->resync_global = v->arrived = true;
 }
 
 /* The nested leaf that maps the frame, or NULL. */

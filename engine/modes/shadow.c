@@ -185,7 +185,9 @@ static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *
 		return st;
 	root_set(v, s);
 	psc_clear(v);
-	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, quiet);
+	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, quiet,
+			   v->arrived ? SHADOW_ARRIVAL : UINT32_MAX);
+	v->arrived = false;
 	if (v->resync_global)
 		v->global_epoch = g->shadows.epoch;
 	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
@@ -214,7 +216,7 @@ static void mode_shadow_leave(struct tf_vcpu *v)
 {
 	root_set(v, NULL);
 	psc_clear(v);
-	v->resync = v->resync_global = true;
+	v->resync = v->resync_global = v->arrived = true;
 }
 
 static void mode_shadow_unmap(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)

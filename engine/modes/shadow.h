@@ -46,6 +46,9 @@
  * tracked table doubles its patience, up to the limit. */
 #define SHADOW_PATIENCE	    2048u
 #define SHADOW_PATIENCE_MAX 65536u
+/* Entries re-read when a vCPU comes from nested mode, where nothing was tracked for it: about what
+ * eight exits cost. The rest waits for faults, so that the stop is short. */
+#define SHADOW_ARRIVAL (8u * SHADOW_PATIENCE)
 
 /* What else than the guest frame a shadow depends on. */
 struct role {
@@ -237,9 +240,10 @@ bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s);
 /* Re-read all that is unsync in and under a shadow; what was quiet for long enough goes on a list
  * (NULL: none). Leaf tables of globals alone are passed over if not `global` and if they were read
  * since epoch `since`: the vCPU's last flush that covered globals may have been under another root.
- */
+ * When about `most` entries were read, what is left is unlinked: faults link it again, each after
+ * reading it. */
 void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
-			uint32_t since, struct tracking *quiet);
+			uint32_t since, struct tracking *quiet, uint32_t most);
 /* The same before a shadow is linked. */
 void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s);
 /* What INVLPG must do under a root of that many levels. */

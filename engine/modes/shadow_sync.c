@@ -114,6 +114,7 @@ struct pass {
 	bool global;
 	uint32_t since;		/* globals that were not read since then are read, too */
 	struct tracking *quiet; /* where tables go that should be tracked; NULL: nowhere */
+	uint32_t left;		/* entries that may be read; then children are unlinked instead */
 };
 
 static void visit(struct pass *p, struct shadow *s);
@@ -123,7 +124,10 @@ static void visit_kids(struct pass *p, struct shadow *s)
 	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
 		for (uint64_t bits = s->kids[w]; bits; bits &= bits - 1) {
 			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
-			visit(p, shadow_child(p->vm, p->g, s, i));
+			if (p->left)
+				visit(p, shadow_child(p->vm, p->g, s, i));
+			else
+				spte_drop(p->vm, p->g, s, i);
 		}
 	}
 }
@@ -141,6 +145,7 @@ static void visit(struct pass *p, struct shadow *s)
 	s->epoch = p->g->shadows.epoch;
 	s->touched = true;
 	if (!s->tracked && needs_reading(p, s)) {
+		p->left = p->left > 8u + s->count ? p->left - 8u - s->count : 0;
 		if (shadow_reread(p->vm, p->g, s)) {
 			s->quiet = 0;
 		} else {
@@ -158,14 +163,18 @@ static void pass_run(struct tf_vm *vm, struct group *g, struct shadow *s, unsign
 {
 	struct pass p = {.vm = vm, .g = g, .lowest = lowest, .global = global, .since = since};
 	p.quiet = quiet;
+	p.left = UINT32_MAX;
 	g->shadows.epoch++;
 	visit(&p, s);
 }
 
 void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
-			uint32_t since, struct tracking *quiet)
+			uint32_t since, struct tracking *quiet, uint32_t most)
 {
-	pass_run(vm, g, root, 0, global, since, quiet);
+	struct pass p = {.vm = vm, .g = g, .global = global, .since = since, .quiet = quiet};
+	p.left = most;
+	g->shadows.epoch++;
+	visit(&p, root);
 }
 
 void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s)
