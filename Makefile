@@ -307,4 +307,4 @@ clean:
 distclean:
 	$(Q)rm -rf $(B)
 
--include $(shell find $(B) -type f -name '*.d' -not -path '*/stress/*' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' -not -path '*/packages/*' 2>/dev/null)
