@@ -80,7 +80,7 @@ program_stress() {
 	mark=0x45
 	more=
 	case $1 in
-	fork) ops=$(scaled 1500) mark=0x43 ;;
+	fork) ops=$(scaled 800) mark=0x43 ;;
 	vm) ops=$(scaled 30000) mark=0x44 more="--vm-bytes 64M --vm-keep" ;;
 	vm:*) more="--vm-bytes 64M --vm-keep" ;;
 	*:*) ;;

@@ -1,7 +1,8 @@
-/* timed NAME COUNT MARK COMMAND: runs the shell's COMMAND between two marks (MARK and MARK + 0x80 to port
- * 0xf5, where Twofold notes its counters), and prints a line of JSON as the workload does if it went well:
+/* timed NAME COUNT MARK COMMAND: runs the shell's COMMAND between two marks (MARK and MARK + 0x80
+ * to port 0xf5, where Twofold notes its counters), and prints a line of JSON as the workload does
+ * if it went well:
  *
- *     {"work":"gcc","count":4,"size":0,"seconds":3.1415}
+ *     {"work":"gcc","mark":64,"count":2,"size":0,"seconds":3.1415}
  *
  * Its exit status is the command's.
  *
@@ -39,7 +40,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "timed: %s ended with status %#x\n", argv[1], (unsigned)status);
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	}
-	printf("{\"work\":\"%s\",\"count\":%s,\"size\":0,\"seconds\":%.6f}\n", argv[1], argv[2],
+	printf("{\"work\":\"%s\",\"mark\":%d,\"count\":%s,\"size\":0,\"seconds\":%.6f}\n", argv[1],
+	       byte, argv[2],
 	       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	return 0;
 }
