@@ -74,6 +74,14 @@ static uint64_t expect(uint64_t n, uint64_t cycles, uint64_t span)
 	return scale(n, span, cycles);
 }
 
+/* Cycles without those that exits took, as far as these are known: more than nearly all is not
+ * believed, for single exits may have been cut by the host's own world. */
+static uint64_t without(uint64_t cycles, uint64_t lost)
+{
+	uint64_t least = cycles / 16 + 1;
+	return cycles > lost + least ? cycles - lost : least;
+}
+
 static uint64_t per_second(const struct choice *c, uint64_t n, uint64_t cycles)
 {
 	return expect(n, cycles, c->conf.clock_khz * 1000);
@@ -108,7 +116,7 @@ static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lo
 		to->faults += r->faults;
 		to->cr3_writes += r->cr3_writes;
 		to->invlpgs += r->invlpgs;
-		to->event_cycles += r->event_cycles > lost ? r->event_cycles - lost : 1;
+		to->event_cycles += without(r->event_cycles, lost);
 	}
 	if (r->counted_cycles)
 		misses_take(to, r->tlb_misses, r->counted_cycles);
@@ -196,7 +204,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 
 	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
 	a->now = v->vm->h->cycles(v->vm->h);
-	a->useful = r->cycles > lost ? r->cycles - lost : 1;
+	a->useful = without(r->cycles, lost);
 	a->misses = expect(rates->misses, rates->miss_cycles, a->useful);
 	a->faults = expect(rates->faults, rates->event_cycles, a->useful);
 	a->instructions = r->instructions ? r->instructions : a->useful / 1000 * k->ipkc;
