@@ -20,11 +20,21 @@ struct dsp {
 
 _Static_assert(sizeof(struct dsp) <= POLICY_STATE * sizeof(uint64_t), "fits a unit's state");
 
+/* Page faults for each TLB miss against a threshold, of two frequencies with one denominator: -1
+ * below, 0 at, 1 above it. */
+static int ptt(uint64_t pf, uint64_t tlb, uint64_t threshold)
+{
+	const uint64_t left = pf * UNIT, right = tlb * threshold;
+	return left < right ? -1 : left > right;
+}
+
+/* `past`: sums over the periods remembered, for a mean's denominator goes out of the quotient. */
 static enum tf_mode rule(const struct tf_dsp *t, uint64_t pf, uint64_t tlb, uint64_t pf_past,
 			 uint64_t tlb_past, enum tf_mode now, const char **why)
 {
-	/* Faults for a miss: both frequencies have the same denominator. */
-	const uint64_t current = scale(pf, UNIT, tlb), past = scale(pf_past, UNIT, tlb_past);
+	const int upper = ptt(pf, tlb, t->ptt_upper), lower = ptt(pf, tlb, t->ptt_lower);
+	const int upper_past = ptt(pf_past, tlb_past, t->ptt_upper);
+	const int lower_past = ptt(pf_past, tlb_past, t->ptt_lower);
 
 	if (tlb > t->tlb_upper && pf * 10 < t->pf_upper * 8) {
 		*why = "rule 1: many TLB misses, few page faults";
@@ -42,16 +52,15 @@ static enum tf_mode rule(const struct tf_dsp *t, uint64_t pf, uint64_t tlb, uint
 		*why = "rule 4: no TLB misses";
 		return TF_NESTED;
 	}
-	if (past > t->ptt_upper && current > t->ptt_upper) {
+	if (upper_past > 0 && upper > 0) {
 		*why = "rule 5: many page faults for each TLB miss";
 		return TF_NESTED;
 	}
-	if (past < t->ptt_lower && current < t->ptt_lower) {
+	if (lower_past < 0 && lower < 0) {
 		*why = "rule 6: few page faults for each TLB miss";
 		return TF_SHADOW;
 	}
-	if (past >= t->ptt_lower && past <= t->ptt_upper && current >= t->ptt_lower &&
-	    current <= t->ptt_upper) {
+	if (lower_past >= 0 && upper_past <= 0 && lower >= 0 && upper <= 0) {
 		*why = "rule 7: page faults for each TLB miss in between";
 		return now;
 	}
@@ -82,7 +91,7 @@ static void decide(uint64_t *state, const struct account *a, struct ruling *out)
 		pf_past += d->pf[i];
 		tlb_past += d->tlb[i];
 	}
-	out->mode = rule(t, pf, tlb, pf_past / n, tlb_past / n, a->mode, &out->why);
+	out->mode = rule(t, pf, tlb, pf_past, tlb_past, a->mode, &out->why);
 	d->cycles = d->instructions = d->misses = d->faults = 0;
 }
 

@@ -217,11 +217,15 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 
 /* ---- the bits ---- */
 
-/* Our leaf for a page in the mode that the vCPU runs in, or NULL: then it was not accessed. */
-static uint64_t *nested_leaf(struct op *op, struct group *g, const struct part *part,
-			     struct page *p, bool may_split, unsigned int *level)
+/* The nested leaf for a page, or NULL: then it was not accessed. What is no memory has none (the
+ * guest's entry may hold any address). */
+static uint64_t *nested_leaf(struct op *op, struct tf_vm *vm, struct group *g,
+			     const struct part *part, struct page *p, bool may_split,
+			     unsigned int *level)
 {
 	const uint64_t at = p->f.v << TF_PAGE_SHIFT;
+	if (!frame_is_backed(memmap_frame(&vm->map, p->f)))
+		return NULL;
 	uint64_t *e = table_lookup(&g->nested, at, level);
 	if (fmt_kind(g->nested.fmt, *level, entry_read(e)) != FMT_LEAF)
 		return NULL;
@@ -234,48 +238,47 @@ static uint64_t *nested_leaf(struct op *op, struct group *g, const struct part *
 	return e;
 }
 
-static uint64_t *shadow_leaf(struct tf_vcpu *v, const struct page *p, unsigned int *level)
+/* The shadow that holds the leaf for a page, or NULL. What the leaf maps need not be what the
+ * guest's entry says by now. */
+static struct shadow *shadow_of_leaf(struct tf_vcpu *v, const struct page *p, unsigned int *i)
 {
 	struct shadow *s = v->root;
 	while (s) {
-		unsigned int i = gva_index(gva(p->gva), s->role.level);
-		if (!bit_get(s->present, i))
+		*i = gva_index(gva(p->gva), s->role.level);
+		if (!bit_get(s->present, *i))
 			return NULL;
-		*level = s->role.level;
-		if (!spte_is_table(s, entry_read(&s->spt[i])))
-			return &s->spt[i];
-		s = shadow_child(v->vm, group_of(v), s, i);
+		if (!spte_is_table(s, entry_read(&s->spt[*i])))
+			return s;
+		s = shadow_child(v->vm, group_of(v), s, *i);
 	}
 	return NULL;
 }
 
-static uint64_t *leaf(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p,
-		      bool may_split, unsigned int *level)
-{
-	if (v->running == &mode_shadow)
-		return shadow_leaf(v, p, level);
-	return nested_leaf(op, group_of(v), part, p, may_split, level);
-}
-
-static uint64_t accessed_bit(struct tf_vcpu *v)
-{
-	return v->running == &mode_shadow ? SPTE_A : group_of(v)->nested.fmt->a;
-}
-
 static void clear(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p)
 {
-	const uint64_t a = accessed_bit(v);
-	unsigned int level = 0;
-	uint64_t *e = leaf(op, v, part, p, true, &level);
-	if (e && (entry_and(e, ~a) & a))
+	struct group *g = group_of(v);
+	unsigned int level, i;
+	if (v->running == &mode_shadow) {
+		struct shadow *s = shadow_of_leaf(v, p, &i);
+		if (s)
+			spte_age(v->vm, s, i);
+		return;
+	}
+	uint64_t *e = nested_leaf(op, v->vm, g, part, p, true, &level);
+	if (e && (entry_and(e, ~g->nested.fmt->a) & g->nested.fmt->a))
 		frame_save_accessed(v->vm, p->f, level);
 }
 
 static bool is_accessed(struct op *op, struct tf_vcpu *v, struct part *part, struct page *p)
 {
-	unsigned int level = 0;
-	const uint64_t *e = leaf(op, v, part, p, false, &level);
-	return e && (entry_read(e) & accessed_bit(v));
+	struct group *g = group_of(v);
+	unsigned int level, i;
+	if (v->running == &mode_shadow) {
+		const struct shadow *s = shadow_of_leaf(v, p, &i);
+		return s && (entry_read(&s->spt[i]) & SPTE_A);
+	}
+	const uint64_t *e = nested_leaf(op, v->vm, g, part, p, false, &level);
+	return e && (entry_read(e) & g->nested.fmt->a);
 }
 
 /* ---- the calls ---- */

@@ -193,6 +193,8 @@ void rmap_zap_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Move A of the leaves that map the frame into its word (of all its block's, for 2 MiB leaves). */
 void rmap_age_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
+/* Move A of one present leaf into the words of the frames that it maps. */
+void spte_age(struct tf_vm *vm, struct shadow *s, unsigned int i);
 /* Set FRAME_ACCESSED for all frames that an entry at this level maps. */
 void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level);
 /* From now on trusted, or not; the tables above learn whether a re-read must come here. */

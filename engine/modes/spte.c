@@ -248,6 +248,12 @@ void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level)
 		entry_or(&b->frames[i].word, FRAME_ACCESSED);
 }
 
+void spte_age(struct tf_vm *vm, struct shadow *s, unsigned int i)
+{
+	if (entry_and(&s->spt[i], ~SPTE_A) & SPTE_A)
+		frame_save_accessed(vm, leaf_gfn(s, i), s->role.level);
+}
+
 static bool chain_age(struct group *g, uint32_t head)
 {
 	bool was = false;

@@ -27,6 +27,15 @@
 	vmmcall
 	.endm
 
+/* What a kernel touches besides while it handles a fault or goes to another process. Loses RAX and RBX. */
+	.macro kernel
+	mov $CAL_KERNEL, %eax
+9:	mov (%rax), %rbx
+	add $4096 + 64, %rax
+	cmp $CAL_KERNEL + CAL_KERNEL_PAGES * (4096 + 64), %rax
+	jne 9b
+	.endm
+
 cal_begin:
 
 /* A part: one exit. */
@@ -83,6 +92,7 @@ cal_cr3:
 	stamp
 1:	mov %rsi, %cr3
 	xchg %rsi, %r11
+	kernel
 	.set offset, 0
 	.rept CAL_SET
 	mov offset(%rdi), %rax
@@ -94,7 +104,9 @@ cal_cr3:
 cal_arith:
 	stamp
 1:	mov %r8, %rbx
-2:	add %rbx, %rax
+2:
+	.rept 4
+	add %rbx, %rax
 	xor %rax, %rcx
 	rol $7, %rcx
 	lea 3(%rcx, %rax), %rdx
@@ -102,6 +114,7 @@ cal_arith:
 	sub %rdx, %rsi
 	shr $3, %rdx
 	or %rdx, %rsi
+	.endr
 	dec %rbx
 	jnz 2b
 	next_part
@@ -110,6 +123,7 @@ cal_arith:
 cal_fault:
 	push %rax
 	push %rbx
+	kernel
 	mov %cr2, %rax
 	shr $12, %rax
 	and $511, %eax

@@ -144,17 +144,6 @@ static void op_regs(struct world *w, unsigned int cpu)
 	}
 }
 
-static void op_mode(struct world *w, unsigned int cpu)
-{
-	struct hw_cpu *c = &w->hw.cpu[cpu];
-
-	if (w->conf.mode != W_MIXED)
-		return;
-	w->what = "mode switch";
-	world_trace(w, "cpu %u to %s", cpu, c->want == TF_NESTED ? "shadow" : "nested");
-	hw_set_mode(c, c->want == TF_NESTED ? TF_SHADOW : TF_NESTED);
-}
-
 static void op_walk(struct world *w, unsigned int cpu)
 {
 	struct hw_cpu *c = &w->hw.cpu[cpu];
@@ -168,7 +157,7 @@ static void op_walk(struct world *w, unsigned int cpu)
 	bool set = one_in(w, 2);
 
 	w->what = "tf_walk";
-	if (c->want == TF_NESTED || !c->entered || c->load.mode == TF_NESTED) {
+	if (c->want == TF_NESTED) {
 		hw_set_regs(c, &c->r);
 		ref_set_regs(&w->ref, cpu, &c->r);
 	} else {
@@ -278,6 +267,10 @@ void gen_step(struct world *w)
 		if (hw_write_cr0(c, cr0))
 			ref_write_cr0(&w->ref, cpu, cr0);
 	}
+	if (w->has_choice)
+		op_choice(w, cpu);
+	if (w->failed)
+		return;
 	unsigned int what = (unsigned int)below(w, 66);
 	if (w->pressure && one_in(w, 2)) {
 		w->pressure = false;

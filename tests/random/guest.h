@@ -71,8 +71,13 @@ void guest_flush(struct world *w, unsigned int cpu, uint64_t va);
 /* The guest's page-fault handler: map something, perhaps flush, and try again. */
 void guest_mend(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags);
 
-/* ---- operations: the host's (gen_host.c), and on whole tables (gen_tables.c) ---- */
+/* ---- operations: of the choice (gen_choice.c), the host's (gen_host.c), and on whole tables
+ * (gen_tables.c) ---- */
 
+/* One vCPU in the other mode. */
+void op_mode(struct world *w, unsigned int cpu);
+/* What is due in this step: samples, readings, a look at what was given. */
+void op_choice(struct world *w, unsigned int cpu);
 void op_dirty(struct world *w);
 void op_accessed(struct world *w, unsigned int i);
 void op_discard(struct world *w);

@@ -27,6 +27,11 @@ static void print_command(const struct world_conf *c, uint64_t steps)
 	       c->no_fail ? " --no-fail" : "");
 	if (c->shadow_pages)
 		printf(" --shadow-pages %u", c->shadow_pages);
+	if (c->churn)
+		printf(" --churn %u", c->churn);
+	printf("%s%s", c->spaces ? " --spaces" : "", c->sample ? " --sample" : "");
+	if (c->policy)
+		printf(" --policy %s", c->policy);
 	putchar('\n');
 }
 
@@ -94,6 +99,12 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       (unsigned long long)w->n.done, (unsigned long long)w->n.faults,
 		       (unsigned long long)w->n.devices, (unsigned long long)w->n.nomem,
 		       (unsigned long long)w->n.deep, (unsigned long long)w->n.edits);
+		if (conf->churn || conf->spaces || conf->sample || conf->policy)
+			printf("    modes: %s%s%s, %llu switches, %llu samples, %llu readings\n",
+			       conf->spaces ? "by space" : "of all",
+			       conf->policy ? ", policy " : "", conf->policy ? conf->policy : "",
+			       (unsigned long long)w->n.switches, (unsigned long long)w->n.samples,
+			       (unsigned long long)w->n.notes);
 		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu "
 		       "before), "
 		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "
@@ -112,27 +123,48 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 }
 
 /* Every mode meets every grouping and each way to install. */
+static struct world_conf plain_history(uint64_t seed, unsigned int k)
+{
+	return (struct world_conf){
+		.seed = seed + k,
+		.vcpus = (unsigned int[]){4, 2, 4, 3, 1, 4, 2}[k % 7],
+		.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
+					    W_SHADOW}[k % 6],
+		.levels = k % 5 == 4 ? 5 : 4,
+		.format = k % 7 == 3 ? TF_EPT : TF_NPT,
+		.nodes = 1 + (k + k / 6) % WORLD_NODES,
+		.grouping = (enum tf_grouping[]){TF_GROUPS_NODE, TF_GROUPS_VCPU,
+						 TF_GROUPS_ONE}[(k + k / 3) % 3],
+		.install = k / 2 % 2 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
+		.regroup = k % 3 != 2,
+		.check_every = 1,
+		.trace_from = ~UINT64_C(0),
+	};
+}
+
+/* The mode changes between any two accesses: of all, of one space, by a policy; samples between. */
+static struct world_conf choice_history(uint64_t seed, unsigned int k)
+{
+	struct world_conf c = plain_history(seed, k);
+
+	c.mode = W_MIXED;
+	c.churn = (unsigned int[]){3, 40, 8, 1, 100}[k % 5];
+	c.spaces = k % 4 != 0;
+	c.sample = k % 3 == 1;
+	c.policy = (const char *[]){NULL, "random", NULL, "cost", "dsp", NULL, "random"}[k % 7];
+	if (c.policy)
+		c.churn *= 20; /* the policy's modes last a while */
+	return c;
+}
+
 static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 {
 	bool good = true;
 
-	for (unsigned int k = 0; k < rounds * 6; k++) {
-		struct world_conf c = {
-			.seed = first_seed + k,
-			.steps = steps,
-			.vcpus = (unsigned int[]){4, 2, 4, 3, 1, 4, 2}[k % 7],
-			.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
-						    W_SHADOW}[k % 6],
-			.levels = k % 5 == 4 ? 5 : 4,
-			.format = k % 7 == 3 ? TF_EPT : TF_NPT,
-			.nodes = 1 + (k + k / 6) % WORLD_NODES,
-			.grouping = (enum tf_grouping[]){TF_GROUPS_NODE, TF_GROUPS_VCPU,
-							 TF_GROUPS_ONE}[(k + k / 3) % 3],
-			.install = k / 2 % 2 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
-			.regroup = k % 3 != 2,
-			.check_every = 1,
-			.trace_from = ~UINT64_C(0),
-		};
+	for (unsigned int k = 0; k < rounds * 10; k++) {
+		struct world_conf c = k < rounds * 6 ? plain_history(first_seed, k)
+						     : choice_history(first_seed, k);
+		c.steps = steps;
 		if (run(&c, false) != c.steps)
 			good = false;
 	}
@@ -147,6 +179,7 @@ static void usage(const char *me)
 		"[--no-fail]\n"
 		"       [--nodes 1..4] [--grouping node|one|vcpu] [--install lock|cas] "
 		"[--regroup]\n"
+		"       [--spaces] [--sample] [--policy NAME] [--churn N]\n"
 		"       [--trace FROM_STEP] [--replay] [--rounds N]\n",
 		me);
 	exit(64);
@@ -167,6 +200,10 @@ int main(int argc, char **argv)
 		{"grouping", required_argument, NULL, 'g'},
 		{"install", required_argument, NULL, 'i'},
 		{"regroup", no_argument, NULL, 'G'},
+		{"spaces", no_argument, NULL, 'S'},
+		{"sample", no_argument, NULL, 'a'},
+		{"policy", required_argument, NULL, 'P'},
+		{"churn", required_argument, NULL, 'C'},
 		{"no-fail", no_argument, NULL, 'x'},
 		{"trace", required_argument, NULL, 't'},
 		{"replay", no_argument, NULL, 'r'},
@@ -225,6 +262,18 @@ int main(int argc, char **argv)
 			break;
 		case 'G':
 			c.regroup = true;
+			break;
+		case 'S':
+			c.spaces = true;
+			break;
+		case 'a':
+			c.sample = true;
+			break;
+		case 'P':
+			c.policy = optarg;
+			break;
+		case 'C':
+			c.churn = (unsigned int)atoi(optarg);
 			break;
 		case 'x':
 			c.no_fail = true;

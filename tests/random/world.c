@@ -286,6 +286,7 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 	struct hw_cpu *c = &w->hw.cpu[cpu];
 
 	for (unsigned int turn = 0;; turn++) {
+		gen_disturb(w);
 		uint64_t failed = w->host.failed;
 		struct hw_result res = hw_access(c, va, flags, op, operand);
 		w->n.accesses++;
@@ -479,9 +480,10 @@ bool world_init(struct world *w, const struct world_conf *c)
 		w->node[k] = (unsigned int)rng_below(&w->rng, c->nodes);
 	w->grouping = c->grouping;
 
+	const bool is_chosen = c->spaces || c->sample || c->policy;
 	static const unsigned int bounds[] = {0, 24, 32, 48, 64, 128};
 	struct tf_config conf = {
-		.mode = c->mode == W_NESTED ? TF_NESTED : TF_SHADOW,
+		.mode = c->mode == W_NESTED || is_chosen ? TF_NESTED : TF_SHADOW,
 		.nested = c->format,
 		.maxphyaddr = w->maxphyaddr,
 		.vcpus = c->vcpus,
@@ -524,10 +526,14 @@ bool world_init(struct world *w, const struct world_conf *c)
 		world_fail(w, "tf_vcpu_create: %s", tf_status_text(s));
 		return false;
 	}
+	if (is_chosen && !gen_choice(w))
+		return false;
 	for (unsigned int i = 0; i < c->vcpus; i++) {
 		ref_set_regs(&w->ref, i, &r);
-		if (c->mode == W_MIXED && i % 2)
-			hw_set_mode(&w->hw.cpu[i], TF_NESTED);
+		if (c->mode == W_MIXED)
+			hw_set_mode(&w->hw.cpu[i], i % 2 ? TF_NESTED : TF_SHADOW);
+		else if (c->mode == W_SHADOW)
+			hw_set_mode(&w->hw.cpu[i], TF_SHADOW);
 	}
 	return !w->failed;
 }

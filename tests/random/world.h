@@ -19,6 +19,8 @@
 #include "hw.h"
 #include "refmmu.h"
 
+#include <twofold/choice.h>
+
 #define SPACES	    5
 #define WORLD_NODES 4
 
@@ -50,6 +52,10 @@ struct world_conf {
 	enum tf_grouping grouping;
 	enum tf_install install;
 	bool regroup;		   /* the grouping changes now and then */
+	bool spaces;		   /* a mode for each address space */
+	bool sample;		   /* accessed bits are sampled */
+	const char *policy;	   /* readings are noted, by chance; NULL: none */
+	unsigned int churn;	   /* modes change before one in n accesses; 0: seldom */
 	unsigned int check_every;  /* tf_check after every n-th step */
 	unsigned int shadow_pages; /* 0: by seed */
 	bool no_fail;		   /* no failing allocations */
@@ -75,6 +81,15 @@ struct world {
 	enum tf_grouping grouping;
 	bool pressure; /* tables ran out: a space must die */
 
+	/* The choice of modes. */
+	bool has_choice;
+	struct {
+		bool known;
+		enum tf_mode mode;
+	} space_mode[SPACES]; /* that the engine should give */
+	bool sampling[REF_CPUS];
+	unsigned int sampled[REF_CPUS]; /* the space of the sample */
+
 	/* The dirty log: one range at a time. */
 	bool dirty_on;
 	uint64_t dirty_gfn, dirty_n;
@@ -85,7 +100,7 @@ struct world {
 	char why[512];
 	struct {
 		uint64_t accesses, done, faults, devices, nomem, deep, dirty_extra, edits, probes,
-			regroups;
+			regroups, switches, samples, notes;
 	} n;
 };
 
@@ -111,6 +126,10 @@ void world_sync(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags, 
 uint64_t world_top(const struct world *w, unsigned int index);
 uint64_t world_direct(const struct world *w, uint64_t gpa);
 
+/* Modes change, now and then; before any access (gen_choice.c). */
+void gen_disturb(struct world *w);
+/* The choice begins (gen_choice.c). */
+bool gen_choice(struct world *w);
 /* One random operation (gen.c). */
 void gen_step(struct world *w);
 /* The tables that the guest starts with (gen.c). */

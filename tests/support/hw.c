@@ -219,7 +219,7 @@ enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r
 			return s;
 		c->rng.s = seed + 0x1000 * i;
 		c->r = *r;
-		c->want = h->conf.mode;
+		c->want = c->asked = h->conf.mode;
 		tf_vcpu_set_regs(c->v, r);
 	}
 	return TF_OK;
@@ -258,11 +258,28 @@ static void check_no_stale(struct hw_cpu *c)
 				 (unsigned long long)c->ntlb[i].hpa);
 }
 
+static void change_mode(struct hw_cpu *c, enum tf_mode m)
+{
+	enum tf_mode old = c->want;
+
+	hw_leave(c);
+	c->entered = false;
+	c->want = m;
+	tf_vcpu_set_mode(c->v, m);
+	if (m == TF_SHADOW && old == TF_NESTED)
+		tf_vcpu_set_regs(c->v, &c->r);
+}
+
 bool hw_enter(struct hw_cpu *c)
 {
 	if (__atomic_load_n(&c->kicked, __ATOMIC_SEQ_CST) && !rng_one_in(&c->rng, 4)) {
 		__atomic_store_n(&c->kicked, false, __ATOMIC_SEQ_CST);
 		set_loaded(c, false);
+	}
+	if (!hw_is_loaded(c)) {
+		enum tf_mode asked = __atomic_load_n(&c->asked, __ATOMIC_SEQ_CST);
+		if (asked != c->want)
+			change_mode(c, asked);
 	}
 	while (!hw_is_loaded(c)) {
 		struct tf_load l;
@@ -462,7 +479,7 @@ void hw_speculate(struct hw_cpu *c, uint64_t va, uint32_t flags)
 
 /* ---- control state ---- */
 
-/* Does the host intercept translations' instructions now? False if the guest cannot run. */
+/* Does the host intercept TLB instructions now? False if the guest cannot run. */
 static bool style(struct hw_cpu *c, bool *shadow)
 {
 	if (!c->entered && !hw_enter(c))
@@ -471,14 +488,12 @@ static bool style(struct hw_cpu *c, bool *shadow)
 	return true;
 }
 
-/* In shadow mode on a nested root the host notices CR0, CR4 and EFER writes and tells all. */
-static void tell(struct hw_cpu *c)
+/* The write exits to a host that watches: it tells the engine, and what the load after it says
+ * about the root and the flush counts. */
+static void exit_to_watcher(struct hw_cpu *c)
 {
-	if (c->want == TF_SHADOW) {
-		hw_leave(c);
-		c->entered = false;
-		tf_vcpu_set_regs(c->v, &c->r);
-	}
+	hw_leave(c);
+	c->entered = false;
 }
 
 bool hw_write_cr3(struct hw_cpu *c, uint64_t val)
@@ -489,8 +504,8 @@ bool hw_write_cr3(struct hw_cpu *c, uint64_t val)
 		return false;
 	bool pcide = c->r.cr4 & X_CR4_PCIDE;
 	c->r.cr3 = pcide ? val & ~BIT(63) : val;
-	if (shadow) {
-		hw_leave(c);
+	if (c->want == TF_SHADOW) {
+		exit_to_watcher(c);
 		tf_write_cr3(c->v, val);
 	} else if (!pcide) {
 		drop_guest(c, -1, false);
@@ -507,14 +522,12 @@ bool hw_write_cr4(struct hw_cpu *c, uint64_t val)
 	if (!style(c, &shadow))
 		return false;
 	c->r.cr4 = val;
-	if (shadow) {
-		hw_leave(c);
-		c->entered = false;
+	if (c->want == TF_SHADOW) {
+		exit_to_watcher(c);
 		tf_write_cr4(c->v, val);
 		return true;
 	}
 	drop_guest(c, -1, true);
-	tell(c);
 	return true;
 }
 
@@ -526,15 +539,13 @@ bool hw_write_cr0(struct hw_cpu *c, uint64_t val)
 		return false;
 	bool paging = (c->r.cr0 ^ val) & X_CR0_PG;
 	c->r.cr0 = val;
-	if (shadow) {
-		hw_leave(c);
-		c->entered = false;
+	if (c->want == TF_SHADOW) {
+		exit_to_watcher(c);
 		tf_write_cr0(c->v, val);
 		return true;
 	}
 	if (paging)
 		drop_guest(c, -1, true);
-	tell(c);
 	return true;
 }
 
@@ -545,14 +556,12 @@ bool hw_write_efer(struct hw_cpu *c, uint64_t val)
 	if (!style(c, &shadow))
 		return false;
 	c->r.efer = val;
-	if (shadow) {
-		hw_leave(c);
-		c->entered = false;
+	if (c->want == TF_SHADOW) {
+		exit_to_watcher(c);
 		tf_write_efer(c->v, val);
 		return true;
 	}
 	drop_guest(c, -1, true);
-	tell(c);
 	return true;
 }
 
@@ -606,14 +615,16 @@ bool hw_invpcid(struct hw_cpu *c, unsigned int type, uint16_t pcid, uint64_t va)
 
 void hw_set_mode(struct hw_cpu *c, enum tf_mode m)
 {
-	enum tf_mode old = c->want;
+	__atomic_store_n(&c->asked, m, __ATOMIC_SEQ_CST);
+	change_mode(c, m);
+}
 
-	hw_leave(c);
-	c->entered = false;
-	c->want = m;
-	tf_vcpu_set_mode(c->v, m);
-	if (m == TF_SHADOW && old == TF_NESTED)
-		tf_vcpu_set_regs(c->v, &c->r);
+void hw_ask_mode(struct hw *h, enum tf_mode m)
+{
+	for (unsigned int i = 0; i < h->cpus; i++) {
+		__atomic_store_n(&h->cpu[i].asked, m, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&h->cpu[i].kicked, true, __ATOMIC_SEQ_CST);
+	}
 }
 
 void hw_set_regs(struct hw_cpu *c, const struct tf_regs *r)

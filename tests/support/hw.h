@@ -4,9 +4,12 @@
  *	                    \--> nested root:  walk guest tables, each step through NPT or EPT
  *
  * Each CPU has a TLB, a paging-structure cache and (nested) a cache of nested translations. They
- * keep what they have until load.flush, a host flush, or (nested mode) the guest's own flush takes
- * it: what hardware may do, the model does. Host frames that it reaches must be allocated, and may
- * not change between table and data, nor between guest frames, without having been freed.
+ * keep what they have until load.flush, a host flush, or (nested root) the guest's own flush takes
+ * it: what hardware may do, the model does. A vCPU in shadow mode is *watched*: its writes of CR0,
+ * CR3, CR4 and EFER go to the engine whatever root it is on, and the CPU drops nothing for them by
+ * itself. Its TLB instructions and page faults go there on a shadow root alone. Host frames that it
+ *reaches must be allocated, and may not change between table and data, nor between guest frames,
+ *without having been freed.
  *
  * One thread for each CPU is allowed: cpu->guest is held while the CPU is "in the guest", and a
  * flush takes it. The frame registry is per hw and takes part only when hw->checks is set (one
@@ -87,7 +90,8 @@ struct hw_cpu {
 	struct tf_vcpu *v;
 	struct tf_regs r; /* the guest's, always up to date */
 	enum tf_mode want;
-	bool loaded;  /* in the guest, or about to enter without asking again */
+	enum tf_mode asked; /* by hw_ask_mode(), from any thread: taken before an entry */
+	bool loaded;	    /* in the guest, or about to enter without asking again */
 	bool loading; /* in tf_vcpu_load(), whose word on the root and on a flush will count */
 	bool kicked;  /* leaves soon */
 	bool entered; /* .load is from a load since the mode was last set */
@@ -193,6 +197,9 @@ bool hw_invlpg(struct hw_cpu *c, uint64_t va);
 bool hw_invpcid(struct hw_cpu *c, unsigned int type, uint16_t pcid, uint64_t va);
 /* The host: other mode; or all registers at once (INIT). */
 void hw_set_mode(struct hw_cpu *c, enum tf_mode m);
+/* Other mode for the whole VM: each vCPU is kicked and takes it by itself before an entry to come.
+ */
+void hw_ask_mode(struct hw *h, enum tf_mode m);
 void hw_set_regs(struct hw_cpu *c, const struct tf_regs *r);
 /* The engine gave a frame away for good (discard, remove): it may be another's next time. */
 void hw_forget_gfn(struct hw *h, uint64_t gfn);
