@@ -212,6 +212,9 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
 	uint64_t predicted = events_cost(c, rates, a->useful);
 	if (u->mode == TF_SHADOW) {
+		/* The clock does not see what the exits make the guest lose: the TLB, where an exit
+		 * loses it. The calibrated costs have it. */
+		lost = lost > predicted ? lost : predicted;
 		learn_from(c, u, predicted, lost);
 		a->shadow_loss = without_filling(u, lost);
 		a->filling = lost - a->shadow_loss;

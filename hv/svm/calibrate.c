@@ -13,7 +13,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "svm/calibrate.h"
 
-#include "core/console.h"
 #include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
