@@ -91,7 +91,7 @@ program_stress() {
 		tail -n 3 /tmp/stress.out
 		return 1
 	}
-	did=$(awk -v name="$name" '$4 == name { print $5 }' /tmp/stress.out)
+	did=$(awk -v name="$name" '$4 == name && $5 ~ /^[0-9]+$/ { print $5; exit }' /tmp/stress.out)
 	[ "${did:-0}" -ge "$ops" ] || wrong "stress-$name: did ${did:-nothing} of $ops"
 }
 
