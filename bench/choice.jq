@@ -8,7 +8,10 @@ include "decisions";
 
 [inputs] as $all
 | $all[0].machine as $m
-| [$all[1:][] | select(.way)] as $runs
+| [$all[1:][] | select(.way)] as $told
+# A part that was run with several sizes is several works.
+| ([$told[].work[]] | group_by(.work) | map(select(map(.size) | unique | length > 1) | .[0].work)) as $sized
+| [$told[] | .work |= map(.work as $w | if $sized | index($w) then .work = "\($w):\(.size)" else . end)] as $runs
 | [["none", "nested", "shadow", "dsp", "cost", "dsp-space", "cost-space", "kvm-nested", "kvm-shadow"][] as $w
 	| select([$runs[] | select(.way == $w)] != []) | $w] as $ways
 | ["parts", "steady", "phased", "pairs", "programs"] as $sets
@@ -36,13 +39,15 @@ include "decisions";
 # In a word.
   def faster($r): better($r) // if ours($r) then "even" else "-" end;
 
-# The marks' bytes to works, as the runs told them.
-  ([$runs[].work[] | select(.mark) | {key: "\(.mark)", value: .work}] | from_entries) as $work_of
-| def auto($way): [$runs[] | select(.way == $way)];
-# Every stretch of every run of a policy for the whole VM: {set, work, way, round, ... judged}.
-  [("dsp", "cost") as $way | auto($way)[] | . as $run | decisions[] | $work_of["\(.mark)"] as $work |
-	select($work) | {set: $run.set, work: $work} as $r | judged(better($r)) +
-	{set: $run.set, work: $work, way: $way, round: $run.round}] as $stretches
+  def auto($way): [$runs[] | select(.way == $way)];
+# The stretches of a run with the works that they belong to: of those with one mark, each line that told of it has
+# equally many, in order (of a phase all, of a part that ran twice the first or the second).
+  def named: .work as $lines | [decisions | group_by(.mark)[] | . as $s | length as $n |
+	[$lines[] | select(.mark == $s[0].mark) | .work] as $names | select($names != []) |
+	range($n) as $i | $s[$i] + {work: $names[$i * ($names | length) / $n | floor]}];
+# Every stretch of every run of a policy for the whole VM, judged.
+  [("dsp", "cost") as $way | auto($way)[] | . as $run | named[] |
+	{set: $run.set, work} as $r | judged(better($r)) + {set: $run.set, way: $way, round: $run.round}] as $stretches
 | def of($way; $r): [$stretches[] | select(.way == $way and .set == $r.set and .work == $r.work)];
 
 # A table of rows of cells, the first one its head: words of the first columns to the left.

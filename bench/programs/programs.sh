@@ -4,8 +4,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=dash
 
+percent=100
+
+# What comes next does so many percent.
+program_scale() {
+	percent=$1
+}
+
 scaled() {
-	# shellcheck disable=SC2154 # init's
 	n=$(($1 * percent / 100))
 	[ $n -gt 0 ] || n=1
 	echo $n
