@@ -190,7 +190,7 @@ $(B)/initramfs-mark: $(call obj,guest,guest/initramfs/mark.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) -static -s -o $@ $^
 
-$(B)/timed: $(call obj,guest,bench/programs/timed.c)
+$(B)/timed: $(call obj,guest,bench/programs/timed.c guest/workload/mark.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) -static -s -o $@ $^
 

@@ -8,7 +8,10 @@ include "decisions";
 
 [inputs] as $all
 | $all[0].machine as $m
-| [$all[1:][] | select(.way)] as $runs
+| [$all[1:][] | select(.way)] as $told
+# A part that was run with several sizes is several works.
+| ([$told[].work[]] | group_by(.work) | map(select(map(.size) | unique | length > 1) | .[0].work)) as $sized
+| [$told[] | .work |= map(.work as $w | if $sized | index($w) then .work = "\($w):\(.size)" else . end)] as $runs
 | [["none", "nested", "shadow", "dsp", "cost", "dsp-space", "cost-space", "kvm-nested", "kvm-shadow"][] as $w
 	| select([$runs[] | select(.way == $w)] != []) | $w] as $ways
 | ["parts", "steady", "phased", "pairs", "programs"] as $sets
@@ -24,21 +27,27 @@ include "decisions";
   (reduce $ways[] as $w ({}; .[$w] = (reduce $rows[] as $r ({}; .["\($r.set) \($r.work)"] = values($w; $r))))) as $v
 | def at($way; $r): $v[$way]["\($r.set) \($r.work)"] // [];
   def med($way; $r): at($way; $r) | median;
-  def least($a): [$a[] | select(. != null)] | min;
-  def ours($r): least([med("nested"; $r), med("shadow"; $r)]);
-  def kvm($r): least([med("kvm-nested"; $r), med("kvm-shadow"; $r)]);
+# The smaller median of two ways; null unless both were measured.
+  def least($a; $b; $r): [med($a; $r), med($b; $r)] | if any(. == null) then null else min end;
+  def ours($r): least("nested"; "shadow"; $r);
+  def kvm($r): least("kvm-nested"; "kvm-shadow"; $r);
   # The mode in which this is faster, if one is by more than 3 %.
   def better($r): med("shadow"; $r) as $s | med("nested"; $r) as $n |
 	if $s == null or $n == null then null elif $s < $n / 1.03 then "shadow"
 	elif $n < $s / 1.03 then "nested" else null end;
 
-# The marks' bytes to works, as the runs told them.
-  ([$runs[].work[] | select(.mark) | {key: "\(.mark)", value: .work}] | from_entries) as $work_of
-| def auto($way): [$runs[] | select(.way == $way)];
-# Every stretch of every run of a policy for the whole VM: {set, work, way, round, ... judged}.
-  [("dsp", "cost") as $way | auto($way)[] | . as $run | decisions[] | $work_of["\(.mark)"] as $work |
-	select($work) | {set: $run.set, work: $work} as $r | judged(better($r)) +
-	{set: $run.set, work: $work, way: $way, round: $run.round}] as $stretches
+# In a word.
+  def faster($r): better($r) // if ours($r) then "even" else "-" end;
+
+  def auto($way): [$runs[] | select(.way == $way)];
+# The stretches of a run with the works that they belong to: of those with one mark, each line that told of it has
+# equally many, in order (of a phase all, of a part that ran twice the first or the second).
+  def named: .work as $lines | [decisions | group_by(.mark)[] | . as $s | length as $n |
+	[$lines[] | select(.mark == $s[0].mark) | .work] as $names | select($names != []) |
+	range($n) as $i | $s[$i] + {work: $names[$i * ($names | length) / $n | floor]}];
+# Every stretch of every run of a policy for the whole VM, judged.
+  [("dsp", "cost") as $way | auto($way)[] | . as $run | named[] |
+	{set: $run.set, work} as $r | judged(better($r)) + {set: $run.set, way: $way, round: $run.round}] as $stretches
 | def of($way; $r): [$stretches[] | select(.way == $way and .set == $r.set and .work == $r.work)];
 
 # A table of rows of cells, the first one its head: words of the first columns to the left.
@@ -70,7 +79,7 @@ title("Ratios of medians (ours: the better of nested and shadow; KVM: the better
 	 (med("dsp"; $r) | over(ours($r)) | ratio), (med("cost"; $r) | over(ours($r)) | ratio),
 	 (med("cost-space"; $r) | over(ours($r)) | ratio), (med("cost-space"; $r) | over(med("cost"; $r)) | ratio),
 	 (med("cost"; $r) | over(kvm($r)) | ratio), (med("cost-space"; $r) | over(kvm($r)) | ratio),
-	 (med("cost"; $r) | over(med("none"; $r)) | ratio), spread("cost"; $r), better($r) // "even"]] | table(2)),
+	 (med("cost"; $r) | over(med("none"; $r)) | ratio), spread("cost"; $r), faster($r)]] | table(2)),
 
 ([("dsp", "dsp-space", "cost", "cost-space") as $way | $sets[] as $set | [auto($way)[] | select(.set == $set)] |
 	select(. != []) | [$set, $way, ([.[].switches] | median | fixed(0)), ([.[].mode_share.shadow] | median | percent(1)),
@@ -84,7 +93,7 @@ title("Ratios of medians (ours: the better of nested and shadow; KVM: the better
 # How fast and how well was decided, where the VM's mode is what is chosen.
 ([("dsp", "cost") as $way | $rows[] as $r | of($way; $r) | select(. != []) | . as $s |
 	[$s[] | .late | select(. != null)] as $due | [$due[] | numbers] as $late |
-	[$r.set, $r.work, $way, ($r | better(.) // "even"), ($s | length), ($due | length),
+	[$r.set, $r.work, $way, faster($r), ($s | length), ($due | length),
 	 ([$due[] | select(. == "never")] | length), ($late | median | fixed(0)), ($late | max | fixed(0)),
 	 ([$s[].switches | length] | add), ([$s[].wrong] | add), ([$s[].share] | add / length | percent(0))]] |
  if . == [] then empty else
@@ -118,7 +127,7 @@ title("Wanted"),
 	["phased, ms to decide, most", "cost",
 	 (if $late == infinite then "never" else ($late | fixed(0)) end), "250", verdict($late; 250)]),
  (("pair", "pair-update") as $p | {set: "pairs", work: $p} as $r | med("cost-space"; $r) | select(. != null) |
-	over(least([med("cost"; $r), med("nested"; $r), med("shadow"; $r)])) |
+	over([med("cost"; $r), ours($r)] | if any(. == null) then null else min end) |
 	[$p, "cost-space / least of cost and ours", ratio, "0.90", verdict(.; 0.9)]),
  ($rows[] | select(.set == "programs") | . as $r | med("cost"; $r) | over(kvm($r)) | select(. != null) |
 	["\($r.work)", "cost / KVM", ratio, "0.95", verdict(.; 0.95)]),

@@ -76,6 +76,7 @@ step lint 120 scripts/lint.sh
 step setup/again 60 scripts/setup.sh
 step model 900 scripts/model.sh
 step cli 300 tests/cli/cli.sh build
+step workload 120 scripts/workload.sh build
 
 for t in tests/unit/test_*.c; do
 	[ -e "$t" ] || continue

@@ -4,8 +4,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=dash
 
+percent=100
+
+# What comes next does so many percent.
+program_scale() {
+	percent=$1
+}
+
 scaled() {
-	# shellcheck disable=SC2154 # init's
 	n=$(($1 * percent / 100))
 	[ $n -gt 0 ] || n=1
 	echo $n
@@ -91,7 +97,7 @@ program_stress() {
 		tail -n 3 /tmp/stress.out
 		return 1
 	}
-	did=$(awk -v name="$name" '$4 == name { print $5 }' /tmp/stress.out)
+	did=$(awk -v name="$name" '$4 == name && $5 ~ /^[0-9]+$/ { print $5; exit }' /tmp/stress.out)
 	[ "${did:-0}" -ge "$ops" ] || wrong "stress-$name: did ${did:-nothing} of $ops"
 }
 

@@ -9,19 +9,10 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/io.h>
 #include <sys/wait.h>
 #include <time.h>
 
-enum { MARK_PORT = 0xf5 };
-
-static void mark(int byte)
-{
-	if (ioperm(MARK_PORT, 1, 1) != 0)
-		return;
-	outb((unsigned char)byte, MARK_PORT);
-	ioperm(MARK_PORT, 1, 0);
-}
+#include "../../guest/workload/mark.h"
 
 int main(int argc, char **argv)
 {
@@ -31,11 +22,11 @@ int main(int argc, char **argv)
 	if (argc != 5)
 		return 64;
 	byte = (int)strtol(argv[3], NULL, 0);
-	mark(byte);
+	mark_write(byte);
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	status = system(argv[4]);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	mark(byte + 0x80);
+	mark_write(byte + MARK_END - MARK_BEGIN);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		fprintf(stderr, "timed: %s ended with status %#x\n", argv[1], (unsigned)status);
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;

@@ -1,24 +1,19 @@
 /* How a part is timed, marked, repeated and told of.
  *
- * Around the timed stretch of part number i (as in --list) the bytes 0x10 + i and 0x90 + i go to
- * port 0xf5, where Twofold notes its counters. Elsewhere nothing listens there.
+ * Around the timed stretch of part number i (as in --list) are the marks MARK_BEGIN + i and
+ * MARK_END + i.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
 #include <unistd.h>
 
+#include "mark.h"
 #include "workload.h"
 
-enum { MARK_PORT = 0xf5, MARK_BEGIN = 0x10, MARK_END = 0x90 };
-
 static struct span span; /* of the part that is being timed */
-static sigjmp_buf mark_failed;
 
 void die(const char *what)
 {
@@ -26,27 +21,10 @@ void die(const char *what)
 	exit(1);
 }
 
-static void mark_refused(int signal)
-{
-	(void)signal;
-	siglongjmp(mark_failed, 1);
-}
-
-/* The right to the port is given back at once: a task with an I/O bitmap is dearer to switch to.
- * Some emulated CPUs fault on the write in spite of that right; then there are no more marks. */
 static void mark(int byte)
 {
-	struct sigaction before;
-
-	if (!settings.marks || ioperm(MARK_PORT, 1, 1) != 0)
-		return;
-	sigaction(SIGSEGV, &(struct sigaction){.sa_handler = mark_refused}, &before);
-	if (sigsetjmp(mark_failed, 1) == 0)
-		outb((unsigned char)byte, MARK_PORT);
-	else
+	if (settings.marks && !mark_write(byte))
 		settings.marks = 0;
-	sigaction(SIGSEGV, &before, NULL);
-	ioperm(MARK_PORT, 1, 0);
 }
 
 static void pause_here(void)
