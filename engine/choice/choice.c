@@ -94,7 +94,7 @@ static uint64_t share(uint64_t part, uint64_t whole)
 
 static void age(uint64_t *sum)
 {
-	*sum -= *sum / 4;
+	*sum /= 2;
 }
 
 static void misses_take(struct rates *to, uint64_t n, uint64_t cycles)
@@ -123,13 +123,12 @@ static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lo
 }
 
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
-		    uint64_t cycles, uint64_t resident, uint64_t shadowed)
+		    uint64_t cycles, const struct footprint *at)
 {
 	struct choice *c = v->vm->choice;
 	struct op op;
 	misses_take(&v->chooser.rates, pages, cycles);
-	v->chooser.resident = resident;
-	v->chooser.shadowed = shadowed;
+	v->chooser.at = *at;
 	if (c->conf.grain == TF_GRAIN_VM)
 		return;
 	vm_op_begin(&op, v->vm);
@@ -139,8 +138,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 		space_forget(c, u);
 	u->stack = stack;
 	misses_take(&u->rates, pages, cycles);
-	u->resident = resident;
-	u->shadowed = shadowed;
+	u->at = *at;
 	lock_drop(&op, &c->lock);
 	vm_op_end(&op, v->vm);
 }
@@ -200,7 +198,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 {
 	const struct tf_costs *k = &c->conf.costs;
 	uint64_t lost = r->shadow_cycles + r->shadow_exits * k->exit;
-	uint64_t missing = u->resident > u->shadowed ? u->resident - u->shadowed : 0;
+	uint64_t missing = u->at.resident > u->at.shadowed ? u->at.resident - u->at.shadowed : 0;
 
 	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
 	a->now = v->vm->h->cycles(v->vm->h);
@@ -221,7 +219,8 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	} else {
 		a->shadow_loss = corrected(c, u, predicted);
 	}
-	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill;
+	/* A leaf table that has shadows is read again, or a fault links it: about an exit. */
+	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill + u->at.leaf_tables * k->exit;
 	a->price_nested = c->stop[TF_NESTED];
 	if (c->conf.grain == TF_GRAIN_VM) {
 		a->price_shadow *= v->vm->conf.vcpus;
@@ -237,8 +236,7 @@ static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf
 	struct unit *u;
 	if (c->conf.grain == TF_GRAIN_VM) {
 		u = &c->whole;
-		u->resident = v->chooser.resident;
-		u->shadowed = v->chooser.shadowed;
+		u->at = v->chooser.at;
 		*rates = &v->chooser.rates;
 	} else {
 		u = space_get(c, regs->cr3, v->vm->h->cycles(v->vm->h));
@@ -266,7 +264,7 @@ static void verdict_fill(const struct choice *c, const struct unit *u, const str
 		.shadow_ppm = share(a->shadow_loss + a->filling, a->useful),
 		.regret = ruling->regret,
 		.price = ruling->price,
-		.resident = u->resident,
+		.resident = u->at.resident,
 	};
 }
 
