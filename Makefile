@@ -178,7 +178,7 @@ $(B)/twofold-hv.elf: $(B)/twofold-hv.elf64
 
 $(B)/twofold: $(CLI_OBJ)
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ -ljansson
+	$(Q)$(CC) -o $@ $^ -ljansson -lm
 
 # ---- what runs in guests ----
 

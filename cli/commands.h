@@ -7,6 +7,7 @@
 #define TWOFOLD_VERSION "0.1"
 
 int command_run(int argc, char **argv);
+int command_report(int argc, char **argv);
 int command_table(int argc, char **argv);
 
 #endif

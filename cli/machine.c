@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "program.h"
 #include "say.h"
 
 #define QEMU "qemu-system-x86_64"
@@ -27,20 +28,12 @@ enum { MACHINE_CPUS = 255 }; /* QEMU's "pc" takes no more */
 
 const char *machine_qemu(void)
 {
-	static char path[4096];
-	const char *dirs = getenv("PATH");
+	const char *path = program_find(QEMU);
 
-	while (dirs && *dirs) {
-		size_t n = strcspn(dirs, ":");
-
-		snprintf(path, sizeof(path), "%.*s/" QEMU, (int)n, dirs);
-		if (n && access(path, X_OK) == 0)
-			return path;
-		dirs += n + (dirs[n] == ':');
-	}
-	say("no " QEMU
-	    " in PATH: install Debian's package qemu-system-x86 (scripts/setup.sh does)");
-	return NULL;
+	if (!path)
+		say("no " QEMU
+		    " in PATH: install Debian's package qemu-system-x86 (scripts/setup.sh does)");
+	return path;
 }
 
 const char *machine_qemu_version(const char *qemu)
@@ -195,6 +188,9 @@ static char *hypervisor_words(const struct options *o)
 		fprintf(f, " regroup=%u", o->regroup_ms);
 	if (o->switch_ms)
 		fprintf(f, " switch=%u", o->switch_ms);
+	choice_put_words(f, &o->choice);
+	if (o->trace)
+		fputs(" trace=1", f);
 	if (o->verbose)
 		fputs(" verbose=1", f);
 	fclose(f);

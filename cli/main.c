@@ -17,9 +17,11 @@ static const struct command {
 	char *title; /* what --help calls it */
 	const char *what;
 } commands[] = {
-	{"run", command_run, "twofold run", "boot a guest on nested or on shadow tables"},
+	{"run", command_run, "twofold run",
+	 "boot a guest on nested or shadow tables, as is better"},
 	{"table", command_table, "twofold table",
 	 "print runs side by side, from their --stats files"},
+	{"report", command_report, "twofold report", "draw a run, from its --trace file"},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -38,7 +40,7 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		say("which command? One of: run, table ('twofold --help' tells more)");
+		say("which command? One of: run, table, report ('twofold --help' tells more)");
 		return EXIT_BAD_USAGE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "-?") ||
@@ -56,6 +58,6 @@ int main(int argc, char **argv)
 		argv[1] = commands[i].title;
 		return commands[i].run(argc - 1, argv + 1);
 	}
-	say("no command '%s': use run or table ('twofold --help' tells more)", argv[1]);
+	say("no command '%s': use run, table or report ('twofold --help' tells more)", argv[1]);
 	return EXIT_BAD_USAGE;
 }

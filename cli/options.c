@@ -19,7 +19,7 @@
 #define TIMEOUT_MAX 1e9
 #define PERIOD_MAX  86400000u /* milliseconds: a day */
 
-enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP, KEY_SWITCH };
+enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP, KEY_SWITCH, KEY_GRAIN, KEY_SEED };
 
 static const struct argp_option option_list[] = {
 	{"kernel", 'k', "FILE", 0,
@@ -29,7 +29,15 @@ static const struct argp_option option_list[] = {
 	{"append", 'a', "TEXT", 0, "Words for its command line", 0},
 	{"cpus", 'c', "N", 0, "Virtual CPUs, 1 to 64 (2)", 0},
 	{"mem", 'm', "SIZE", 0, "Guest memory, with a suffix K, M, G or T (512M)", 0},
-	{"mode", 'M', "MODE", 0, "Page tables: nested or shadow (nested)", 0},
+	{"mode", 'M', "MODE", 0,
+	 "Page tables: nested, shadow, or chosen as the guest runs: auto (auto)", 0},
+	{"policy", 'p', "NAME[,KEY=VAL]", 0,
+	 "How auto chooses: by what each mode costs (cost), by published thresholds (dsp; settings "
+	 "period=MS, pf=U:L, tlb=U:L, ptt=U:L), or, for tests, by chance (random) (cost)",
+	 0},
+	{"grain", KEY_GRAIN, "GRAIN", 0,
+	 "What auto chooses for: the whole guest (vm), or each of its address spaces (space)", 0},
+	{"seed", KEY_SEED, "N", 0, "Where chance begins in auto's samples", 0},
 	{"nodes", 'n', "N", 0, "Split CPUs and memory into N NUMA nodes, 1 to 64 (1)", 0},
 	{"node", KEY_NODE, "cpus=LIST,mem=SIZE", 0,
 	 "A NUMA node with these CPUs and so much memory; once for each", 0},
@@ -45,8 +53,13 @@ static const struct argp_option option_list[] = {
 	{"switch-every", KEY_SWITCH, "MS", 0,
 	 "For tests: change to the other mode and back, every MS milliseconds", 0},
 	{"stats", 's', "FILE", 0, "At the end, write what was counted as one JSON object", 0},
+	{"trace", 'T', "FILE", 0,
+	 "Write what auto measured and did as JSON lines, while it runs; 'twofold report' draws "
+	 "them",
+	 0},
 	{"timeout", 't', "SEC", 0, "Stop the guest after so many seconds, with status 124", 0},
-	{"verbose", 'v', NULL, 0, "Show the hypervisor's own words too", 0},
+	{"verbose", 'v', NULL, 0,
+	 "Show the hypervisor's own words too, and a line for each change of auto's mode", 0},
 	{0},
 };
 
@@ -140,8 +153,8 @@ static int cpus_set(struct options *o, const char *arg)
 
 static int mode_set(struct options *o, const char *arg)
 {
-	if (strcmp(arg, "nested") != 0 && strcmp(arg, "shadow") != 0) {
-		say("--mode %s: give nested or shadow", arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "nested") != 0 && strcmp(arg, "shadow") != 0) {
+		say("--mode %s: give auto, nested or shadow", arg);
 		return EXIT_BAD_USAGE;
 	}
 	o->mode = arg;
@@ -231,6 +244,9 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	case 's':
 		status = file_set(&o->stats, "stats", arg);
 		break;
+	case 'T':
+		status = file_set(&o->trace, "trace", arg);
+		break;
 	case 'a':
 		status = append_set(o, arg);
 		break;
@@ -242,6 +258,15 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 		break;
 	case 'M':
 		status = mode_set(o, arg);
+		break;
+	case 'p':
+		status = choice_set_policy(&o->choice, arg);
+		break;
+	case KEY_GRAIN:
+		status = choice_set_grain(&o->choice, arg);
+		break;
+	case KEY_SEED:
+		status = choice_set_seed(&o->choice, arg);
 		break;
 	case 'n':
 		status = nodes_set_split(&o->nodes, arg);
@@ -282,12 +307,31 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+/* A mode that is fixed, or changed by the clock, leaves nothing to choose. */
+static int mode_settle(struct options *o)
+{
+	const char *option = choice_option(&o->choice);
+
+	if (!option && o->trace)
+		option = "trace";
+	if (!o->mode)
+		o->mode = o->switch_ms ? "nested" : "auto";
+	if (!strcmp(o->mode, "auto") && o->switch_ms)
+		say("--switch-every: with --mode auto the mode is chosen: give --mode nested or "
+		    "shadow, to begin with");
+	else if (strcmp(o->mode, "auto") != 0 && option)
+		say("--%s: it is for --mode auto, and here the mode is %s", option, o->mode);
+	else
+		return 0;
+	return EXIT_BAD_USAGE;
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
 	static const struct argp argp = {option_list, option_take, NULL, doc, NULL, NULL, NULL};
 	int status;
 
-	*o = (struct options){.mode = "nested", .groups = "node", .install = "lock"};
+	*o = (struct options){.groups = "node", .install = "lock"};
 	argp_err_exit_status = EXIT_BAD_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, o) != 0)
 		return EXIT_BAD_USAGE;
@@ -295,6 +339,8 @@ int options_parse(int argc, char **argv, struct options *o)
 		say("--regroup-every: with --groups one there is nothing to merge and split");
 		return EXIT_BAD_USAGE;
 	}
-	status = nodes_settle(&o->nodes, &o->cpus, &o->mem);
+	status = mode_settle(o);
+	if (!status)
+		status = nodes_settle(&o->nodes, &o->cpus, &o->mem);
 	return status ? status : mem_check(o);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "choice.h"
 #include "nodes.h"
 
 #define OPTIONS_CPUS 2u /* where nothing is said */
@@ -18,11 +19,13 @@ struct options {
 	const char *kernel, *initrd; /* NULL: the default one */
 	const char *append;	     /* NULL: nothing */
 	const char *stats;	     /* NULL: none wanted */
-	const char *mode;	     /* "nested" or "shadow" */
+	const char *trace;	     /* NULL: none wanted */
+	const char *mode;	     /* "auto", "nested" or "shadow" */
 	const char *groups;	     /* "node", "one" or "vcpu" */
 	const char *install;	     /* "lock" or "cas" */
 	unsigned int regroup_ms;     /* 0: never */
 	unsigned int switch_ms;	     /* 0: never */
+	struct choice choice;	     /* where the mode is "auto" */
 	struct nodes nodes;
 	unsigned int cpus;
 	uint64_t mem;	/* bytes */

@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "say.h"
 #include "stats.h"
 #include "stream.h"
+#include "trace.h"
 #include "work.h"
 
 enum { WORDS = 4096, GRACE_MS = 5000 };
@@ -34,6 +37,7 @@ struct run {
 	struct console console;
 	struct stream stream;
 	struct work work;
+	struct trace trace;
 	char words[WORDS]; /* the first that QEMU itself said */
 	size_t words_n;
 	double started, ended; /* seconds on a monotonic clock; ended 0: it runs */
@@ -100,6 +104,40 @@ static int memory_check(const struct run *r)
 	return EXIT_BAD_USAGE;
 }
 
+/* --trace FILE, beside the --stats file STATS (NULL: none). */
+static int trace_find(struct run *r, FILE *stats)
+{
+	struct stat a, b;
+
+	if (!r->o.trace)
+		return 0;
+	if (!trace_open(&r->trace, r->o.trace))
+		return EXIT_BAD_USAGE;
+	if (stats && fstat(fileno(stats), &a) == 0 && fstat(fileno(r->trace.file), &b) == 0 &&
+	    S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino) {
+		say("--trace %s: --stats writes the same file: give each one of its own",
+		    r->o.trace);
+		return EXIT_BAD_USAGE;
+	}
+	return 0;
+}
+
+/* The trace's first line: what a reader of it will want to know of the run. */
+static void trace_begin(struct run *r, const char *qemu_version)
+{
+	json_t *head;
+
+	if (!r->trace.file)
+		return;
+	head = json_pack("{s:s, s:s, s:s, s:s?, s:I, s:I, s:s, s:s?, s:o}", "ev", "run", "twofold",
+			 TWOFOLD_VERSION, "mode", r->o.mode, "policy_asked", r->o.choice.asked,
+			 "cpus", (json_int_t)r->o.cpus, "mem", (json_int_t)r->o.mem, "kernel",
+			 r->kernel.file.path, "append", r->o.append, "machine",
+			 stats_machine(qemu_version));
+	trace_put(&r->trace, head);
+	json_decref(head);
+}
+
 /* ---- during ---- */
 
 static int signals_open(void)
@@ -160,12 +198,19 @@ static void words_take(struct run *r)
 static void progress(const struct run *r, double t)
 {
 	const json_t *exits = json_object_get(r->stream.last, "exits");
-	const char *key;
+	const char *now_on = NULL, *key;
 	json_t *value;
 	json_int_t sum = 0;
 
+	/* The guest's console shows what goes on by itself: two writers on one screen would clash.
+	 */
+	if (isatty(STDOUT_FILENO))
+		return;
+	if (!strcmp(r->o.mode, "auto"))
+		now_on = json_string_value(json_object_get(r->stream.last, "mode_now"));
 	json_object_foreach((json_t *)exits, key, value) sum += json_integer_value(value);
-	say_progress("%s, %u CPUs: %.0f s, user space %s, %lld exits", r->o.mode, r->o.cpus,
+	say_progress("%s%s%s%s, %u CPUs: %.0f s, user space %s, %lld exits", r->o.mode,
+		     now_on ? " (" : "", now_on ? now_on : "", now_on ? ")" : "", r->o.cpus,
 		     t - r->started, stream_guest_is_up(&r->stream) ? "is up" : "is not up yet",
 		     (long long)sum);
 }
@@ -303,6 +348,21 @@ static int conclude(struct run *r)
 	return status;
 }
 
+/* The trace's last line is the end event, or this and the last counters where there was none. */
+static bool trace_finish(struct run *r)
+{
+	json_t *tail;
+
+	if (r->trace.file && !r->stream.ended) {
+		if (r->stream.last)
+			trace_put(&r->trace, r->stream.last);
+		tail = json_pack("{s:s, s:s}", "ev", "stopped", "reason", r->reason);
+		trace_put(&r->trace, tail);
+		json_decref(tail);
+	}
+	return trace_close(&r->trace);
+}
+
 static void std_files_open(void)
 {
 	/* If 0, 1 or 2 were closed, a pipe of ours would take its place. */
@@ -349,8 +409,12 @@ int command_run(int argc, char **argv)
 		stats = stats_open(r.o.stats);
 		if (!stats)
 			return EXIT_BAD_USAGE;
-		version = machine_qemu_version(qemu);
 	}
+	status = trace_find(&r, stats);
+	if (status)
+		return status;
+	if (stats || r.trace.file)
+		version = machine_qemu_version(qemu);
 
 	signals = signals_open();
 	r.started = now();
@@ -358,8 +422,9 @@ int command_run(int argc, char **argv)
 			       r.has_initrd ? &r.initrd : NULL);
 	if (status)
 		return status;
-	work_open(&r.work);
-	stream_open(&r.stream, r.machine.counters, r.o.verbose);
+	trace_begin(&r, version);
+	work_open(&r.work, &r.trace);
+	stream_open(&r.stream, r.machine.counters, r.o.verbose, &r.trace);
 	console_open(&r.console, r.machine.keys, r.machine.console, &r.work);
 	carry(&r, signals);
 	machine_kill(&r.machine);
@@ -380,6 +445,8 @@ int command_run(int argc, char **argv)
 		if (!stats_write(stats, &r.o, &r.stream, &facts) && !status)
 			status = EXIT_BAD_FILE;
 	}
+	if (!trace_finish(&r) && !status)
+		status = EXIT_BAD_FILE;
 	if (r.signal) {
 		sigset_t none;
 

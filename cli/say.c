@@ -10,7 +10,7 @@
 
 static bool progress_shown;
 
-static void progress_wipe(void)
+void say_progress_end(void)
 {
 	if (progress_shown)
 		fputs("\r\033[K", stderr);
@@ -21,7 +21,7 @@ void say(const char *fmt, ...)
 {
 	va_list ap;
 
-	progress_wipe();
+	say_progress_end();
 	fputs("twofold: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
@@ -33,11 +33,9 @@ void say_progress(const char *fmt, ...)
 {
 	va_list ap;
 
-	/* The guest's console shows what goes on by itself: two writers on one screen would clash.
-	 */
-	if (!isatty(STDERR_FILENO) || isatty(STDOUT_FILENO))
+	if (!isatty(STDERR_FILENO))
 		return;
-	progress_wipe();
+	say_progress_end();
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);

@@ -19,6 +19,9 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* On a terminal, one status line that the next one or the next say() replaces; else nothing. */
 void say_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Takes that line away. */
+void say_progress_end(void);
+
 /* BYTES in the largest unit that shows at least one, with one decimal where it is not whole. The
  * text is good until the fourth call after this one. */
 const char *say_size(unsigned long long bytes);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "figures.h"
 #include "say.h"
 
 void *stats_open(const char *path)
@@ -26,8 +27,7 @@ void *stats_open(const char *path)
 	return f;
 }
 
-/* The machine below, for every number is true of one machine only. */
-static json_t *machine_describe(const char *qemu_version)
+json_t *stats_machine(const char *qemu_version)
 {
 	char line[256], model[256] = "unknown";
 	FILE *f = fopen("/proc/cpuinfo", "r");
@@ -47,9 +47,8 @@ static json_t *machine_describe(const char *qemu_version)
 
 static double seconds_of(const json_t *event, const char *cycles)
 {
-	double khz = json_number_value(json_object_get(event, "tsc_khz"));
-
-	return khz > 0 ? json_number_value(json_object_get(event, cycles)) / khz / 1000 : 0;
+	return figures_seconds(json_number_value(json_object_get(event, cycles)),
+			       json_number_value(json_object_get(event, "tsc_khz")));
 }
 
 /* Members that are always there, so that a reader need not ask: null where nothing was told. */
@@ -59,6 +58,8 @@ static const char *const promised[] = {
 	"resyncs",	 "table_pages",	 "copies",	  "regroups",	   "frames_local",
 	"groups",	 "groups_now",	 "pages_local",	  "pages_remote",  "host_nodes",
 	"mode_now",	 "switches",	 "vcpu_switches", "switch_cycles", "switch_cycles_max",
+	"policy",	 "grain",	 "mode_cycles",	  "mode_share",	   "calibration",
+	"meter_cycles",	 "meter_share",	 "meter_samples", "meter_windows",
 };
 
 /* The guest's nodes as they were given to it. */
@@ -86,6 +87,66 @@ static json_t *nodes_describe(const struct nodes *n)
 	return all;
 }
 
+/* The switch events, with their time in seconds. */
+static json_t *switches_describe(const struct stream *s)
+{
+	json_t *all = json_array(), *event;
+	size_t i;
+
+	json_array_foreach(s->switches, i, event)
+	{
+		double cycles = json_number_value(json_object_get(event, "tsc"));
+		json_t *one = json_pack("{s:f}", "seconds", figures_seconds(cycles, s->khz));
+
+		json_object_update(one, event);
+		json_object_del(one, "ev");
+		json_array_append_new(all, one);
+	}
+	return all;
+}
+
+/* Parts of all the time that the vCPUs were awake: on each mode's tables, and for the meter. */
+static void shares_add(json_t *all)
+{
+	json_t *cycles = json_object_get(all, "mode_cycles"), *share = json_object(), *value;
+	const json_t *meter = json_object_get(all, "meter_cycles");
+	const char *key;
+	double sum = 0;
+
+	json_object_foreach(cycles, key, value) sum += json_number_value(value);
+	if (sum > 0) {
+		json_object_foreach(cycles, key, value)
+			json_object_set_new(share, key, json_real(json_number_value(value) / sum));
+		json_object_set(all, "mode_share", share);
+		if (json_is_number(meter))
+			json_object_set_new(all, "meter_share",
+					    json_real(json_number_value(meter) / sum));
+	}
+	json_decref(share);
+}
+
+/* What was chosen while the guest ran, and what for. */
+static void choice_add(json_t *all, const struct options *o, const struct stream *s)
+{
+	json_t *calibration;
+
+	json_object_set_new(all, "policy_asked",
+			    o->choice.asked ? json_string(o->choice.asked) : json_null());
+	json_object_set_new(all, "seed",
+			    o->choice.seeded ? json_integer((json_int_t)o->choice.seed)
+					     : json_null());
+	json_object_set_new(all, "switch_list", switches_describe(s));
+	json_object_set_new(
+		all, "switches_unlisted",
+		json_integer((json_int_t)(s->switches_seen - json_array_size(s->switches))));
+	if (s->calibration && !json_object_get(all, "calibration")) {
+		calibration = json_copy(s->calibration);
+		json_object_del(calibration, "ev");
+		json_object_set_new(all, "calibration", calibration);
+	}
+	shares_add(all);
+}
+
 static json_t *stats_object(const struct options *o, const struct stream *s,
 			    const struct run_facts *r)
 {
@@ -95,7 +156,7 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 				"append", o->append, "reason", r->reason, "status", r->status,
 				"wall_seconds", r->wall_seconds);
 
-	json_object_set_new(all, "machine", machine_describe(r->qemu_version));
+	json_object_set_new(all, "machine", stats_machine(r->qemu_version));
 	json_object_set_new(all, "nodes", nodes_describe(&o->nodes));
 	json_object_set_new(all, "grouping", json_string(o->groups));
 	json_object_set_new(all, "install", json_string(o->install));
@@ -112,6 +173,7 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 		json_object_del(all, "engine");
 		json_object_del(all, "ev");
 	}
+	choice_add(all, o, s);
 	for (size_t i = 0; i < sizeof(promised) / sizeof(promised[0]); i++) {
 		if (!json_object_get(all, promised[i]))
 			json_object_set_new(all, promised[i], json_null());

@@ -23,6 +23,9 @@ struct run_facts {
  * said). */
 void *stats_open(const char *path);
 
+/* The machine below: its CPUs, its Linux, its QEMU. Every number is true of one machine only. */
+json_t *stats_machine(const char *qemu_version);
+
 /* Writes the object and closes the file. False (one line was said) if that failed. */
 bool stats_write(void *file, const struct options *o, const struct stream *s,
 		 const struct run_facts *r);

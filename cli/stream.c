@@ -12,13 +12,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "figures.h"
 #include "say.h"
 
 enum { LINE_MAX_BYTES = 1 << 20 };
 
-void stream_open(struct stream *s, int fd, bool verbose)
+void stream_open(struct stream *s, int fd, bool verbose, struct trace *trace)
 {
-	*s = (struct stream){.fd = fd, .verbose = verbose, .marks = json_array()};
+	*s = (struct stream){
+		.fd = fd,
+		.verbose = verbose,
+		.marks = json_array(),
+		.switches = json_array(),
+		.trace = trace,
+	};
 }
 
 static const char *text_in(const json_t *event)
@@ -36,12 +43,23 @@ static void event_take(struct stream *s, json_t *event)
 		return;
 	if (!strcmp(ev, "hello")) {
 		s->hello = true;
+		s->khz = json_number_value(json_object_get(event, "tsc_khz"));
 	} else if (!strcmp(ev, "log")) {
 		if (s->verbose)
 			say("hv: %s", text_in(event));
 	} else if (!strcmp(ev, "error")) {
 		s->error = true;
 		say("%s", text_in(event));
+	} else if (!strcmp(ev, "calibration")) {
+		json_decref(s->calibration);
+		s->calibration = json_incref(event);
+		if (s->verbose)
+			figures_say_calibration(event, s->khz);
+	} else if (!strcmp(ev, "switch")) {
+		if (s->switches_seen++ < SWITCHES_MAX)
+			json_array_append(s->switches, event);
+		if (s->verbose)
+			figures_say_switch(event, s->khz);
 	} else if (!strcmp(ev, "mark")) {
 		json_array_append(s->marks, event);
 	} else if (!strcmp(ev, "counters") || !strcmp(ev, "end")) {
@@ -49,6 +67,29 @@ static void event_take(struct stream *s, json_t *event)
 		s->last = json_incref(event);
 		s->ended = !strcmp(ev, "end");
 	}
+}
+
+/* The trace gets the line of an event that tells of the choice as it is; of a mark only when it
+ * was.
+ */
+static void event_trace(const struct stream *s, const json_t *event, const char *line, size_t n)
+{
+	static const char *const kept[] = {"hello", "calibration", "sample", "switch", "end"};
+	const char *ev = json_string_value(json_object_get(event, "ev"));
+	json_t *mark;
+
+	if (!s->trace->file || !ev)
+		return;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+		if (!strcmp(ev, kept[i]))
+			trace_put_line(s->trace, line, n);
+	}
+	if (strcmp(ev, "mark") != 0)
+		return;
+	mark = json_pack("{s:s, s:O?, s:O?}", "ev", ev, "mark", json_object_get(event, "mark"),
+			 "tsc", json_object_get(event, "tsc"));
+	trace_put(s->trace, mark);
+	json_decref(mark);
 }
 
 static void line_take(struct stream *s, char *line, size_t n)
@@ -62,6 +103,7 @@ static void line_take(struct stream *s, char *line, size_t n)
 	event = json_loadb(line, n, 0, NULL);
 	if (json_is_object(event)) {
 		event_take(s, event);
+		event_trace(s, event, line, n);
 	} else if (s->verbose) {
 		for (size_t i = 0; i < n; i++) {
 			if (!isprint((unsigned char)line[i]))

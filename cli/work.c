@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-void work_open(struct work *w)
+void work_open(struct work *w, struct trace *trace)
 {
+	w->trace = trace;
 	w->all = json_array();
 	w->n = 0;
 }
@@ -15,8 +16,15 @@ static void line_take(struct work *w)
 {
 	json_t *told = json_loadb(w->line, w->n, 0, NULL);
 
-	if (json_is_string(json_object_get(told, "work")))
+	if (json_is_string(json_object_get(told, "work"))) {
 		json_array_append(w->all, told);
+		if (w->trace->file) {
+			json_t *event = json_pack("{s:s, s:O}", "ev", "work", "told", told);
+
+			trace_put(w->trace, event);
+			json_decref(event);
+		}
+	}
 	json_decref(told);
 }
 

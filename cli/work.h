@@ -7,13 +7,16 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "trace.h"
+
 struct work {
-	json_t *all;	/* array of the objects told, in their order */
-	char line[512]; /* what has come of the next line */
-	size_t n;	/* beyond sizeof(line): too long to be one of ours */
+	json_t *all;	     /* array of the objects told, in their order */
+	char line[512];	     /* what has come of the next line */
+	struct trace *trace; /* gets each, too */
+	size_t n;	     /* beyond sizeof(line): too long to be one of ours */
 };
 
-void work_open(struct work *w);
+void work_open(struct work *w, struct trace *trace);
 /* N more bytes that the guest wrote. */
 void work_see(struct work *w, const char *bytes, size_t n);
 

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PACKAGES="gcc libc6-dev binutils make patch libjansson-dev libcmocka-dev clang libclang-rt-dev clang-format
-	qemu-system-x86 busybox-static cpio jq grub-pc-bin grub-common xorriso mtools spin"
+	qemu-system-x86 busybox-static cpio jq gnuplot-nox grub-pc-bin grub-common xorriso mtools spin"
 KERNEL_META=linux-image-cloud-amd64
 KERNEL_DIR=build/kernel
 

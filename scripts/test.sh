@@ -138,6 +138,9 @@ if runs shadow switch/nodes; then
 	step switch/nodes 320 scripts/boot.sh nested 4 $logs/switch-nodes job=workload --switch-every 20 \
 		--nodes 2 --regroup-every 30
 fi
+if runs shadow boot/calibration; then
+	step boot/calibration 200 scripts/calibration.sh $logs/calibration
+fi
 step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
 
 two="0: CPUs '0-1', 256 MiB, distances 10 20

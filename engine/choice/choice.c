@@ -14,8 +14,7 @@
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
-#define RATE_SHIFT 20 /* struct rates */
-#define PPM	   UINT64_C(1000000)
+#define PPM UINT64_C(1000000)
 
 _Static_assert(sizeof(struct choice) <= TF_PAGE_SIZE, "a choice lives in one page");
 
@@ -70,19 +69,15 @@ void choice_destroy(struct tf_vm *vm)
 
 /* ---- the meter's rates ---- */
 
-static uint64_t rate(uint64_t n, uint64_t cycles)
+/* So many in `span` cycles, if it goes on like that. */
+static uint64_t expect(uint64_t n, uint64_t cycles, uint64_t span)
 {
-	return scale(n, UINT64_C(1) << RATE_SHIFT, cycles);
+	return scale(n, span, cycles);
 }
 
-static uint64_t of_rate(uint64_t r, uint64_t cycles)
+static uint64_t per_second(const struct choice *c, uint64_t n, uint64_t cycles)
 {
-	return (uint64_t)(((unsigned __int128)r * cycles) >> RATE_SHIFT);
-}
-
-static uint64_t per_second(const struct choice *c, uint64_t r)
-{
-	return of_rate(r, c->conf.clock_khz * 1000);
+	return expect(n, cycles, c->conf.clock_khz * 1000);
 }
 
 static uint64_t share(uint64_t part, uint64_t whole)
@@ -90,17 +85,34 @@ static uint64_t share(uint64_t part, uint64_t whole)
 	return scale(part, PPM, whole);
 }
 
-/* What the work did in `cycles`, of which shadow mode's exits took `lost`. */
+static void age(uint64_t *sum)
+{
+	*sum -= *sum / 4;
+}
+
+static void misses_take(struct rates *to, uint64_t n, uint64_t cycles)
+{
+	age(&to->misses);
+	age(&to->miss_cycles);
+	to->misses += n;
+	to->miss_cycles += cycles;
+}
+
+/* What the work did; shadow mode's exits took `lost`. */
 static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lost)
 {
 	if (r->event_cycles) {
-		uint64_t cycles = r->event_cycles > lost ? r->event_cycles - lost : 1;
-		to->faults = rate(r->faults, cycles);
-		to->cr3_writes = rate(r->cr3_writes, cycles);
-		to->invlpgs = rate(r->invlpgs, cycles);
+		age(&to->faults);
+		age(&to->cr3_writes);
+		age(&to->invlpgs);
+		age(&to->event_cycles);
+		to->faults += r->faults;
+		to->cr3_writes += r->cr3_writes;
+		to->invlpgs += r->invlpgs;
+		to->event_cycles += r->event_cycles > lost ? r->event_cycles - lost : 1;
 	}
 	if (r->counted_cycles)
-		to->misses = rate(r->tlb_misses, r->counted_cycles);
+		misses_take(to, r->tlb_misses, r->counted_cycles);
 }
 
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
@@ -108,7 +120,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 {
 	struct choice *c = v->vm->choice;
 	struct op op;
-	v->chooser.rates.misses = rate(pages, cycles);
+	misses_take(&v->chooser.rates, pages, cycles);
 	v->chooser.resident = resident;
 	v->chooser.shadowed = shadowed;
 	if (c->conf.grain == TF_GRAIN_VM)
@@ -119,7 +131,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 	if (u->stack && u->stack != stack)
 		space_forget(c, u);
 	u->stack = stack;
-	u->rates.misses = rate(pages, cycles);
+	misses_take(&u->rates, pages, cycles);
 	u->resident = resident;
 	u->shadowed = shadowed;
 	lock_drop(&op, &c->lock);
@@ -128,12 +140,12 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 
 /* ---- the account ---- */
 
-/* What these events would cost in shadow mode, at the calibrated prices. */
+/* What the events of so many cycles would cost in shadow mode, at the calibrated prices. */
 static uint64_t events_cost(const struct choice *c, const struct rates *r, uint64_t cycles)
 {
 	const struct tf_costs *k = &c->conf.costs;
-	return of_rate(r->faults * k->fault + r->cr3_writes * k->cr3 + r->invlpgs * k->invlpg,
-		       cycles);
+	return expect(r->faults * k->fault + r->cr3_writes * k->cr3 + r->invlpgs * k->invlpg,
+		      r->event_cycles, cycles);
 }
 
 /* Corrected by what the prediction was worth for the unit, or, where that is not known yet, for
@@ -158,15 +170,19 @@ static void learn(uint64_t *predicted, uint64_t *actual, uint64_t p, uint64_t a)
 	}
 }
 
-/* The unit runs on shadow tables and lost so much there; what filled them is not learned from. */
+/* The unit runs on shadow tables and lost so much there. What fills them was paid for by the price
+ * of the change, and is not learned from. */
+static uint64_t without_filling(struct unit *u, uint64_t lost)
+{
+	uint64_t filling = u->filling < lost ? u->filling : lost;
+	u->filling -= filling;
+	return lost - filling;
+}
+
 static void learn_from(struct choice *c, struct unit *u, uint64_t predicted, uint64_t lost)
 {
-	if (u->filling) {
-		u->filling = u->filling > lost ? u->filling - lost : 0;
-		return;
-	}
 	/* Without events there is nothing that could be predicted from them. */
-	if (predicted < c->conf.costs.fault)
+	if (u->filling || predicted < c->conf.costs.fault)
 		return;
 	learn(&u->predicted, &u->actual, predicted, lost);
 	learn(&c->predicted, &c->actual, predicted, lost);
@@ -182,15 +198,16 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
 	a->now = v->vm->h->cycles(v->vm->h);
 	a->useful = r->cycles > lost ? r->cycles - lost : 1;
-	a->misses = of_rate(rates->misses, a->useful);
-	a->faults = of_rate(rates->faults, a->useful);
+	a->misses = expect(rates->misses, rates->miss_cycles, a->useful);
+	a->faults = expect(rates->faults, rates->event_cycles, a->useful);
 	a->instructions = r->instructions ? r->instructions : a->useful / 1000 * k->ipkc;
 	if (k->miss_nested > k->miss_shadow)
 		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
 	uint64_t predicted = events_cost(c, rates, a->useful);
 	if (u->mode == TF_SHADOW) {
 		learn_from(c, u, predicted, lost);
-		a->shadow_loss = lost;
+		a->shadow_loss = without_filling(u, lost);
+		a->filling = lost - a->shadow_loss;
 	} else {
 		a->shadow_loss = corrected(c, u, predicted);
 	}
@@ -256,12 +273,12 @@ static void verdict_fill(const struct choice *c, const struct unit *u, const str
 		.from = u->mode,
 		.to = ruling->mode,
 		.why = ruling->why,
-		.misses_per_s = per_second(c, rates->misses),
-		.faults_per_s = per_second(c, rates->faults),
-		.cr3_per_s = per_second(c, rates->cr3_writes),
-		.exits_per_s = per_second(c, rate(r->exits, r->cycles)),
+		.misses_per_s = per_second(c, rates->misses, rates->miss_cycles),
+		.faults_per_s = per_second(c, rates->faults, rates->event_cycles),
+		.cr3_per_s = per_second(c, rates->cr3_writes, rates->event_cycles),
+		.exits_per_s = per_second(c, r->exits, r->cycles),
 		.nested_ppm = share(a->nested_loss, a->useful),
-		.shadow_ppm = share(a->shadow_loss, a->useful),
+		.shadow_ppm = share(a->shadow_loss + a->filling, a->useful),
 		.regret = ruling->regret,
 		.price = ruling->price,
 		.resident = u->resident,

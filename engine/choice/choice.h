@@ -18,9 +18,11 @@
 struct tf_vm;
 struct tf_vcpu;
 
-/* Events in 2^20 cycles of work: what a meter found last. */
+/* Events and the cycles of work in which they were counted: sums, in which what is older counts for
+ * less. (A mean of rates would give a short stretch the weight of a long one.) */
 struct rates {
-	uint64_t misses, faults, cr3_writes, invlpgs;
+	uint64_t misses, miss_cycles;
+	uint64_t faults, cr3_writes, invlpgs, event_cycles;
 };
 
 struct unit {

@@ -34,6 +34,8 @@ struct account {
 	/* Cycles that each mode loses to what the other would not have to pay: longer TLB misses,
 	 * and exits. Of the mode that it is not in: as predicted. */
 	uint64_t nested_loss, shadow_loss;
+	uint64_t filling; /* besides, in shadow mode: spent on what the price of the change paid for
+			   */
 	/* Cycles that going over to shadow tables takes, and back: stopping, and filling what is
 	 * missing. */
 	uint64_t price_shadow, price_nested;

@@ -19,6 +19,7 @@
 struct cost {
 	uint64_t regret;
 	int64_t gain;	 /* of the present stay on shadow tables, its filling paid */
+	uint64_t paid;	 /* price of that stay's round trip */
 	uint64_t doubts; /* the price is doubled so many times */
 };
 
@@ -41,11 +42,16 @@ static void decide(uint64_t *state, const struct account *a, struct ruling *out)
 	const uint64_t other = shadow ? a->nested_loss : a->shadow_loss;
 	uint64_t price = a->price_shadow + a->price_nested;
 
-	/* Doubts are about going to shadow tables; leaving them must stay as easy as it is. */
-	if (!shadow)
+	/* Doubts are about going to shadow tables; leaving them must stay as easy as it is. The
+	 * tables that are there by now would have to be filled again: what was paid is the price.
+	 */
+	if (shadow) {
+		price = c->paid;
+		c->gain += (int64_t)(other - loss - a->filling);
+	} else {
+		c->paid = price;
 		price <<= c->doubts;
-	if (shadow)
-		c->gain += (int64_t)(other - loss);
+	}
 	c->regret = c->regret + loss > other ? c->regret + loss - other : 0;
 	*out = (struct ruling){a->mode, "staying costs less", c->regret, price};
 	if (c->regret < price || c->regret == 0)

@@ -9,20 +9,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "workload.h"
 
-enum { MARK_PORT = 0xf5, MARK_BEGIN = 0x10, MARK_END = 0x90 };
-
-struct settings settings = {.seed = 1};
+struct settings settings = {.seed = 1, .marks = 1};
 
 /* A part's number is its place here. The counts make 0.1 to 1 s of it on an emulated CPU. */
 static struct part parts[] = {
@@ -36,72 +30,20 @@ static struct part parts[] = {
 	{"pipe", "byte there and back", NULL, 3000, 0, pipe_run},
 	{"arith", "thousand steps of arithmetic", NULL, 30000, 0, arith_run},
 	{"forks", "fork, exit, wait on every CPU at once", "pages", 50, 512, forks_run},
+	/* The rest, from number USUAL on, runs only when it is named. Those with a dot are what the
+	 * part of the name before it consists of; each can be run alone. */
+	{"phased", "rounds of its four phases", NULL, 10, 0, phased_run},
+	{"phased.fork", "as fork", NULL, 2000, 0, fork_run},
+	{"phased.chase", "as chase", "pages", 4000000, 32768, chase_run},
+	{"phased.churn", "as churn", "pages", 180, 1024, churn_run},
+	{"phased.update", "as update", "pages", 4000000, 32768, update_run},
+	{"pair", "pair.chase beside pair.fork", NULL, 1, 0, pair_chase_run},
+	{"pair-update", "pair.update beside pair.fork", NULL, 1, 0, pair_update_run},
+	{"pair.chase", "as chase", "pages", 6000000, 32768, chase_run},
+	{"pair.update", "as update", "pages", 6000000, 32768, update_run},
+	{"pair.fork", "as fork", NULL, 3000, 0, fork_run},
 };
-enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
-
-static int marks = 1;
-static long pause_ms;
-static struct timespec begun;
-static sigjmp_buf mark_failed;
-
-void die(const char *what)
-{
-	fprintf(stderr, "workload: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void mark_refused(int signal)
-{
-	(void)signal;
-	siglongjmp(mark_failed, 1);
-}
-
-/* The right to the port is given back at once: a task with an I/O bitmap is dearer to switch to.
- * Some emulated CPUs fault on the write in spite of that right; then there are no more marks. */
-static void mark(int byte)
-{
-	struct sigaction before;
-
-	if (!marks || ioperm(MARK_PORT, 1, 1) != 0)
-		return;
-	sigaction(SIGSEGV, &(struct sigaction){.sa_handler = mark_refused}, &before);
-	if (sigsetjmp(mark_failed, 1) == 0)
-		outb((unsigned char)byte, MARK_PORT);
-	else
-		marks = 0;
-	sigaction(SIGSEGV, &before, NULL);
-	ioperm(MARK_PORT, 1, 0);
-}
-
-static void pause_here(void)
-{
-	if (pause_ms)
-		usleep((useconds_t)pause_ms * 1000);
-}
-
-void part_begin(const struct part *p)
-{
-	if (pause_ms)
-		printf("{\"begin\":\"%s\"}\n", p->name);
-	fflush(stdout);
-	pause_here();
-	mark(MARK_BEGIN + (int)(p - parts));
-	clock_gettime(CLOCK_MONOTONIC, &begun);
-}
-
-void part_end(const struct part *p)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	mark(MARK_END + (int)(p - parts));
-	pause_here();
-	printf("{\"work\":\"%s\",\"count\":%llu,\"size\":%llu,\"seconds\":%.6f}\n", p->name,
-	       (unsigned long long)p->count, (unsigned long long)p->size,
-	       (double)(now.tv_sec - begun.tv_sec) + (double)(now.tv_nsec - begun.tv_nsec) / 1e9);
-	fflush(stdout);
-	pause_here();
-}
+enum { PARTS = sizeof(parts) / sizeof(parts[0]), USUAL = 10 };
 
 static struct part *part_find(const char *name, size_t n)
 {
@@ -128,12 +70,20 @@ static uint64_t number(const char *text, uint64_t least)
 	return v;
 }
 
-/* NAME=N: the member of part NAME at OFFSET becomes N. */
-static void part_set(const char *text, size_t offset)
+const struct part *part_named(const char *name)
 {
-	size_t n = strcspn(text, "=");
-	struct part *p = part_find(text, n);
-	uint64_t v = number(text[n] ? text + n + 1 : "", 1);
+	return part_find(name, strlen(name));
+}
+
+int part_number(const struct part *p)
+{
+	return (int)(p - parts);
+}
+
+/* The member of the part at OFFSET, size or count, becomes what the text says. */
+static void member_set(struct part *p, size_t offset, const char *text)
+{
+	uint64_t v = number(text, 1);
 
 	if (offset == offsetof(struct part, size) && !p->size_unit) {
 		fprintf(stderr, "workload: part '%s' has no size\n", p->name);
@@ -142,15 +92,30 @@ static void part_set(const char *text, size_t offset)
 	memcpy((char *)p + offset, &v, sizeof(v));
 }
 
-static void parts_scale(const char *text)
+/* NAME=N */
+static void part_set(const char *text, size_t offset)
+{
+	size_t n = strcspn(text, "=");
+
+	member_set(part_find(text, n), offset, text[n] ? text + n + 1 : "");
+}
+
+static double positive(const char *text, const char *what)
 {
 	char *end;
 	double f = strtod(text, &end);
 
 	if (end == text || *end || !(f > 0 && f < 1e6)) {
-		fprintf(stderr, "workload: '%s' is no scale\n", text);
+		fprintf(stderr, "workload: '%s' is no %s\n", text, what);
 		exit(64);
 	}
+	return f;
+}
+
+static void parts_scale(const char *text)
+{
+	double f = positive(text, "scale");
+
 	for (int i = 0; i < PARTS; i++) {
 		parts[i].count = (uint64_t)((double)parts[i].count * f);
 		parts[i].count += !parts[i].count;
@@ -162,7 +127,7 @@ static void parts_list(void)
 	for (int i = 0; i < PARTS; i++) {
 		const struct part *p = &parts[i];
 
-		printf("%d %-9s %8llu x (%s)", i, p->name, (unsigned long long)p->count,
+		printf("%2d %-13s %8llu x (%s)", i, p->name, (unsigned long long)p->count,
 		       p->operation);
 		if (p->size_unit)
 			printf(", %llu %s", (unsigned long long)p->size, p->size_unit);
@@ -172,11 +137,17 @@ static void parts_list(void)
 
 static const char help[] =
 	"Usage: workload [OPTION...] [NAME...]\n"
-	"Runs the named parts (all, in the order of --list) and prints a line of JSON for each.\n\n"
+	"Runs the named parts (the first ten of --list) and prints a line of JSON for each.\n"
+	"NAME:SIZE and NAME:SIZE:COUNT say on the spot what --size and --count do (SIZE empty: "
+	"the\n"
+	"size as it is).\n\n"
 	"  --list              the parts, their counts and sizes\n"
 	"  --scale F           multiplies all counts by F (those set before by --count, too)\n"
 	"  --count NAME=N      operations of part NAME\n"
 	"  --size NAME=N       pages that part NAME works on\n"
+	"  --seconds S         each part again and again until S seconds are over: count is then "
+	"all\n"
+	"                      that was done, and per_second is told\n"
 	"  --seed N            of the random orders (1)\n"
 	"  --processes         part storm runs in processes instead of threads (forks always "
 	"does)\n"
@@ -187,12 +158,13 @@ static const char help[] =
 
 static void options_read(int argc, char **argv)
 {
-	enum { LIST = 1, SCALE, COUNT, SIZE, SEED, PROCESSES, PAUSE, NO_MARKS, HELP };
+	enum { LIST = 1, SCALE, COUNT, SIZE, SEED, SECONDS, PROCESSES, PAUSE, NO_MARKS, HELP };
 	static const struct option options[] = {
 		{"list", no_argument, NULL, LIST},
 		{"scale", required_argument, NULL, SCALE},
 		{"count", required_argument, NULL, COUNT},
 		{"size", required_argument, NULL, SIZE},
+		{"seconds", required_argument, NULL, SECONDS},
 		{"seed", required_argument, NULL, SEED},
 		{"processes", no_argument, NULL, PROCESSES},
 		{"pause", required_argument, NULL, PAUSE},
@@ -216,6 +188,9 @@ static void options_read(int argc, char **argv)
 		case SIZE:
 			part_set(optarg, offsetof(struct part, size));
 			break;
+		case SECONDS:
+			settings.seconds = positive(optarg, "number of seconds");
+			break;
 		case SEED:
 			settings.seed = number(optarg, 1);
 			break;
@@ -223,10 +198,10 @@ static void options_read(int argc, char **argv)
 			settings.processes = 1;
 			break;
 		case PAUSE:
-			pause_ms = (long)number(optarg, 1);
+			settings.pause_ms = (long)number(optarg, 1);
 			break;
 		case NO_MARKS:
-			marks = 0;
+			settings.marks = 0;
 			break;
 		case HELP:
 			fputs(help, stdout);
@@ -241,6 +216,28 @@ static void options_read(int argc, char **argv)
 	}
 }
 
+/* NAME[:[SIZE][:COUNT]], or only a look whether that is right. What it sets holds for this run. */
+static void part_run(const char *text, bool run)
+{
+	size_t n = strcspn(text, ":");
+	struct part *p = part_find(text, n), before = *p;
+	char *size = strdup(text[n] ? text + n + 1 : ""), *count;
+
+	if (!size)
+		die("strdup");
+	count = strchr(size, ':');
+	if (count)
+		*count++ = '\0';
+	if (*size)
+		member_set(p, offsetof(struct part, size), size);
+	if (count)
+		member_set(p, offsetof(struct part, count), count);
+	free(size);
+	if (run)
+		p->run(p);
+	*p = before;
+}
+
 int main(int argc, char **argv)
 {
 	cpu_set_t set;
@@ -252,13 +249,10 @@ int main(int argc, char **argv)
 		die("sched_getaffinity");
 	settings.cpus = (unsigned)CPU_COUNT(&set);
 	for (int i = optind; i < argc; i++)
-		part_find(argv[i], strlen(argv[i]));
-	for (int i = 0; optind == argc && i < PARTS; i++)
+		part_run(argv[i], false);
+	for (int i = 0; optind == argc && i < USUAL; i++)
 		parts[i].run(&parts[i]);
-	for (int i = optind; i < argc; i++) {
-		struct part *p = part_find(argv[i], strlen(argv[i]));
-
-		p->run(p);
-	}
+	for (int i = optind; i < argc; i++)
+		part_run(argv[i], true);
 	return 0;
 }

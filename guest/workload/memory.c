@@ -7,15 +7,9 @@
 
 void churn_run(const struct part *p)
 {
-	size_t size = p->size * PAGE;
-
 	part_begin(p);
-	for (uint64_t i = 0; i < p->count; i++) {
-		void *at = region_map(size);
-
-		region_touch(at, size);
-		region_unmap(at, size);
-	}
+	while (part_again())
+		region_churn(p->size * PAGE, p->count);
 	part_end(p);
 }
 
@@ -25,6 +19,16 @@ static void region_read(const void *at, size_t size)
 		(void)((const volatile char *)at)[i];
 }
 
+static void region_protect(void *at, size_t size)
+{
+	if (mprotect(at, size, PROT_READ) != 0)
+		die("mprotect");
+	region_read(at, size);
+	if (mprotect(at, size, PROT_READ | PROT_WRITE) != 0)
+		die("mprotect");
+	region_touch(at, size);
+}
+
 void mprotect_run(const struct part *p)
 {
 	size_t size = p->size * PAGE;
@@ -32,13 +36,9 @@ void mprotect_run(const struct part *p)
 
 	region_touch(at, size);
 	part_begin(p);
-	for (uint64_t i = 0; i < p->count; i++) {
-		if (mprotect(at, size, PROT_READ) != 0)
-			die("mprotect");
-		region_read(at, size);
-		if (mprotect(at, size, PROT_READ | PROT_WRITE) != 0)
-			die("mprotect");
-		region_touch(at, size);
+	while (part_again()) {
+		for (uint64_t i = 0; i < p->count; i++)
+			region_protect(at, size);
 	}
 	part_end(p);
 	region_unmap(at, size);

@@ -12,41 +12,57 @@
 
 #include "workload.h"
 
+struct shared {
+	pthread_barrier_t meet;
+	struct timespec begun;
+	_Atomic uint64_t rounds; /* of all CPUs */
+};
+
 struct storm {
 	const struct part *part;
 	void (*prepare)(void *at, size_t size); /* the region; NULL: nothing */
 	void (*once)(void *at, size_t size);
-	pthread_barrier_t *meet; /* in memory that processes share */
+	struct shared *shared; /* in memory that processes share */
 	int cpu;
 };
 
 static void *storm_body(void *arg)
 {
 	const struct storm *s = arg;
+	struct shared *shared = s->shared;
 	size_t size = s->part->size * PAGE;
 	void *at = region_map(size);
+	struct span span = {.rounds = 0};
 
 	cpu_pin(s->cpu);
 	if (s->prepare)
 		s->prepare(at, size);
-	pthread_barrier_wait(s->meet);
-	pthread_barrier_wait(s->meet);
-	for (uint64_t i = 0; i < s->part->count; i++)
-		s->once(at, size);
-	pthread_barrier_wait(s->meet);
-	pthread_barrier_wait(s->meet);
+	pthread_barrier_wait(&shared->meet);
+	pthread_barrier_wait(&shared->meet);
+	span.begun = shared->begun;
+	while (span_again(&span)) {
+		for (uint64_t i = 0; i < s->part->count; i++)
+			s->once(at, size);
+	}
+	shared->rounds += span.rounds;
+	pthread_barrier_wait(&shared->meet);
+	pthread_barrier_wait(&shared->meet);
 	region_unmap(at, size);
 	return NULL;
 }
 
 static void storm_time(const struct storm *s)
 {
-	pthread_barrier_wait(s->meet);
-	part_begin(s->part);
-	pthread_barrier_wait(s->meet);
-	pthread_barrier_wait(s->meet);
-	part_end(s->part);
-	pthread_barrier_wait(s->meet);
+	struct shared *shared = s->shared;
+	double seconds;
+
+	pthread_barrier_wait(&shared->meet);
+	shared->begun = part_begin(s->part)->begun;
+	pthread_barrier_wait(&shared->meet);
+	pthread_barrier_wait(&shared->meet);
+	seconds = part_stop(s->part);
+	part_tell(s->part, s->part->count * shared->rounds / settings.cpus, seconds);
+	pthread_barrier_wait(&shared->meet);
 }
 
 /* In a process of its own: one that ever had threads forks dearer from then on (the C library then
@@ -97,26 +113,23 @@ static void storm_processes(struct storm *s)
 /* On each CPU one that is as `like` says, in one address space or in one for each. */
 static void storm_run_as(struct storm like, int processes)
 {
-	pthread_barrier_t *meet =
+	struct shared *shared =
 		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct storm *s = calloc(settings.cpus, sizeof(*s));
-	pthread_barrierattr_t shared;
 
-	if (meet == MAP_FAILED || !s)
+	if (shared == MAP_FAILED || !s)
 		die("no memory");
-	pthread_barrierattr_init(&shared);
-	pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
-	pthread_barrier_init(meet, &shared, settings.cpus + 1);
+	barrier_make(&shared->meet, settings.cpus + 1);
 	for (unsigned i = 0; i < settings.cpus; i++) {
 		s[i] = like;
-		s[i].meet = meet;
+		s[i].shared = shared;
 		s[i].cpu = (int)i;
 	}
 	if (processes)
 		storm_processes(s);
 	else
 		child_wait(process_start(storm_threads, s));
-	munmap(meet, PAGE);
+	munmap(shared, PAGE);
 	free(s);
 }
 
@@ -136,7 +149,7 @@ static void fork_with_region(void *at, size_t size)
 {
 	(void)at;
 	(void)size;
-	fork_once();
+	fork_times(1);
 }
 
 /* The touched region is what a fork has tables to copy for. */

@@ -1,6 +1,7 @@
 /* Memory of 4 KiB pages, pinning, random numbers: what several parts need.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
 #include <sched.h>
 #include <sys/mman.h>
 
@@ -27,6 +28,28 @@ void region_touch(void *at, size_t size)
 {
 	for (size_t i = 0; i < size; i += PAGE)
 		((volatile char *)at)[i] = 1;
+}
+
+void region_churn(size_t size, uint64_t times)
+{
+	for (uint64_t i = 0; i < times; i++) {
+		void *at = region_map(size);
+
+		region_touch(at, size);
+		region_unmap(at, size);
+	}
+}
+
+void barrier_make(pthread_barrier_t *b, unsigned parties)
+{
+	pthread_barrierattr_t shared;
+
+	pthread_barrierattr_init(&shared);
+	pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+	errno = pthread_barrier_init(b, &shared, parties);
+	if (errno)
+		die("pthread_barrier_init");
+	pthread_barrierattr_destroy(&shared);
 }
 
 void cpu_pin(int cpu)

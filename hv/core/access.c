@@ -8,19 +8,29 @@
 #include "cpu/x86.h"
 #include "svm/svm.h"
 
-void vcpu_sync_regs(struct vcpu *v)
+void vcpu_read_regs(const struct vcpu *v, struct tf_regs *r)
 {
 	const struct vmcb_save *s = &v->vmcb->save;
-	struct tf_regs r;
 
-	if (v->watched)
-		return; /* every write went through the engine */
-	r = (struct tf_regs){
+	if (v->watched) {
+		*r = *tf_vcpu_regs(v->mmu); /* every write went through the engine */
+		return;
+	}
+	*r = (struct tf_regs){
 		.cr0 = s->cr0,
 		.cr3 = s->cr3,
 		.cr4 = s->cr4,
 		.efer = s->efer & ~EFER_SVME,
 	};
+}
+
+void vcpu_sync_regs(struct vcpu *v)
+{
+	struct tf_regs r;
+
+	if (v->watched)
+		return;
+	vcpu_read_regs(v, &r);
 	tf_vcpu_set_regs(v->mmu, &r);
 }
 

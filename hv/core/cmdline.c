@@ -6,7 +6,21 @@
 #include "core/string.h"
 #include "core/vm.h"
 
-struct cmdline cmdline;
+struct cmdline cmdline = {
+	.automatic = true,
+	.seed = 1,
+	/* As published (VEE 2011). */
+	.dsp =
+		{
+			.period_ms = 5000,
+			.pf_upper = 5000,
+			.pf_lower = 100,
+			.tlb_upper = 100000000,
+			.tlb_lower = 1000000,
+			.ptt_upper = 200,
+			.ptt_lower = 150,
+		},
+};
 
 static bool parse_size(const char *s, bool suffix, uint64_t *out)
 {
@@ -49,14 +63,74 @@ static bool parse_number(const char *word, const char *name, bool suffix, unsign
 	return true;
 }
 
+/* UPPER:LOWER, in front of a comma or the end; what follows, or NULL. */
+static const char *parse_pair(const char *s, uint64_t *upper, uint64_t *lower)
+{
+	s = nodes_number(s, false, upper);
+	if (!s || *s != ':')
+		return NULL;
+	s = nodes_number(s + 1, false, lower);
+	return s && *lower <= *upper ? s : NULL;
+}
+
+/* One setting of policy=dsp; what follows it, or NULL. */
+static const char *parse_dsp(const char *s)
+{
+	struct tf_dsp *d = &cmdline.dsp;
+
+	if (!strncmp(s, "period=", 7)) {
+		s = nodes_number(s + 7, false, &d->period_ms);
+		return s && d->period_ms && d->period_ms <= UINT32_MAX ? s : NULL;
+	}
+	if (!strncmp(s, "pf=", 3))
+		return parse_pair(s + 3, &d->pf_upper, &d->pf_lower);
+	if (!strncmp(s, "tlb=", 4))
+		return parse_pair(s + 4, &d->tlb_upper, &d->tlb_lower);
+	if (!strncmp(s, "ptt=", 4))
+		return parse_pair(s + 4, &d->ptt_upper, &d->ptt_lower);
+	return NULL;
+}
+
+/* NAME[,SETTING...]: only `dsp` has settings. */
+static bool parse_policy(const char *s)
+{
+	char name[16];
+	size_t n = 0;
+
+	while (s[n] && s[n] != ',' && n < sizeof(name) - 1)
+		n++;
+	memcpy(name, s, n);
+	name[n] = '\0';
+	s += n;
+	cmdline.policy = tf_policy_find(name);
+	if (!cmdline.policy || (*s && strcmp(name, "dsp") != 0))
+		return false;
+	while (*s) {
+		s = *s == ',' ? parse_dsp(s + 1) : NULL;
+		if (!s)
+			return false;
+	}
+	return true;
+}
+
 static bool parse_word(const char *word)
 {
 	unsigned int v;
 
-	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow")) {
+	if (!strcmp(word, "mode=nested") || !strcmp(word, "mode=shadow") ||
+	    !strcmp(word, "mode=auto")) {
 		cmdline.shadow = word[5] == 's';
+		cmdline.automatic = word[5] == 'a';
 		return true;
 	}
+	if (!strncmp(word, "policy=", 7))
+		return parse_policy(word + 7);
+	if (!strcmp(word, "grain=vm") || !strcmp(word, "grain=space")) {
+		cmdline.grain = word[6] == 's' ? TF_GRAIN_SPACE : TF_GRAIN_VM;
+		return true;
+	}
+	if (!strncmp(word, "seed=", 5))
+		return parse_size(word + 5, false, &cmdline.seed);
 	if (!strcmp(word, "install=lock") || !strcmp(word, "install=cas")) {
 		cmdline.install = word[8] == 'c' ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
 		return true;
@@ -71,6 +145,10 @@ static bool parse_word(const char *word)
 		return parse_size(word + 4, true, &cmdline.mem);
 	if (parse_number(word, "verbose=", false, &v)) {
 		cmdline.verbose = v != 0;
+		return true;
+	}
+	if (parse_number(word, "trace=", false, &v)) {
+		cmdline.trace = v != 0;
 		return true;
 	}
 	if (parse_number(word, "spare=", false, &v)) {

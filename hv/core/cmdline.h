@@ -8,12 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <twofold/twofold.h>
+#include <twofold/choice.h>
 
 #include "load/nodes.h"
 
 struct cmdline {
-	bool shadow;		 /* mode=shadow */
+	bool shadow;			/* mode=shadow */
+	bool automatic;			/* mode=auto: the mode is chosen while the guest runs */
+	const struct tf_policy *policy; /* by which: `cost` if not told */
+	struct tf_dsp dsp;		/* thresholds of policy=dsp */
+	enum tf_grain grain;
+	uint64_t seed;		 /* for what the meter does by chance */
+	bool trace;		 /* trace=1: send `sample` events */
 	uint64_t mem;		 /* mem=, bytes; 0: not told */
 	unsigned int cpus;	 /* cpus=, 0: all */
 	struct nodes_spec nodes; /* node= and distance= */

@@ -40,7 +40,11 @@ static void read_wishes(void)
 		vm_fail("%s", err.text);
 	vm.mode = cmdline.shadow ? TF_SHADOW : TF_NESTED;
 	vm.mode_wanted = vm.mode;
-	vm.switches = cmdline.switch_ms != 0;
+	if (!cmdline.policy)
+		cmdline.policy = tf_policy_find("cost");
+	/* Forced changes take the place of the choice. */
+	vm.automatic = cmdline.automatic && !cmdline.switch_ms;
+	vm.switches = vm.automatic || cmdline.switch_ms;
 	vm.cpus = vm.nodes.cpus;
 	vm.mem = vm.nodes.mem;
 	if (vm.cpus > machine)
@@ -90,6 +94,41 @@ static void create_vcpus(void)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
 }
 
+/* Where shadow mode is asked for, it must work; where the mode is to be chosen, there is else
+ * nothing to choose. */
+static void probe(struct vcpu *v)
+{
+	const char *wrong;
+
+	if (vm.mode != TF_SHADOW && !vm.switches)
+		return;
+	wrong = svm_probe_shadow(v);
+	if (!wrong)
+		return;
+	if (!vm.automatic)
+		vm_fail("%s, so shadow mode cannot run on it: use nested mode, or QEMU 7.2", wrong);
+	log_info("%s, so shadow mode cannot run on it: the mode is nested, and not chosen", wrong);
+	vm.automatic = vm.switches = false;
+}
+
+static void start_choice(struct vcpu *v)
+{
+	struct tf_choice_config c = {
+		.policy = cmdline.policy,
+		.grain = cmdline.grain,
+		.dsp = cmdline.dsp,
+		.clock_khz = vm.tsc_khz,
+		.seed = cmdline.seed,
+	};
+
+	vm.automatic = false; /* of the guest that calibrates nothing is read */
+	svm_calibrate(v);
+	vm.automatic = true;
+	c.costs = vm.costs;
+	if (tf_choice_start(vm.mmu, &c) != TF_OK)
+		vm_fail("the machine has no memory left to choose the mode with");
+}
+
 /* On vCPU 0's own stack and CPU. */
 static void start_guest(void)
 {
@@ -99,10 +138,13 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
-	if (vm.mode == TF_SHADOW || vm.switches)
-		svm_probe_shadow(v);
+	probe(v);
+	if (vm.automatic)
+		start_choice(v);
 	guest_load(&entry);
 	report_hello();
+	if (vm.automatic)
+		report_calibration();
 	vm.start_tsc = x86_rdtsc();
 	msr_create(&v->msr, -vm.start_tsc);
 	vcpu_reset(v, 0);

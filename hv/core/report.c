@@ -224,11 +224,61 @@ static void put_switches(void)
 	json_number("switch_cycles_max", most);
 }
 
+/* As the VM was started. */
+static const char *mode_asked(void)
+{
+	return cmdline.automatic ? "auto" : mode_name(vm.mode);
+}
+
+static void put_costs(void)
+{
+	json_number("cycles", vm.calibration_cycles);
+#define PUT(member) json_number(#member, vm.costs.member)
+	PUT(exit);
+	PUT(miss_nested);
+	PUT(miss_shadow);
+	PUT(fault);
+	PUT(cr3);
+	PUT(invlpg);
+	PUT(fill);
+	PUT(ipkc);
+#undef PUT
+}
+
+static void put_choice(void)
+{
+	uint64_t mode[2] = {0, 0}, cycles = 0, samples = 0, windows = 0;
+
+	for (unsigned int i = 0; i < vm.cpus; i++) {
+		const struct vcpu *v = vm.vcpu[i];
+
+		for (unsigned int k = 0; k < 2; k++)
+			mode[k] += __atomic_load_n(&v->mode_cycles[k], __ATOMIC_RELAXED);
+		cycles += __atomic_load_n(&v->meter.pace.spent, __ATOMIC_RELAXED);
+		samples += __atomic_load_n(&v->meter.sample_count, __ATOMIC_RELAXED);
+		windows += __atomic_load_n(&v->meter.window_count, __ATOMIC_RELAXED);
+	}
+	json_open("mode_cycles");
+	json_number("nested", mode[TF_NESTED]);
+	json_number("shadow", mode[TF_SHADOW]);
+	json_close();
+	if (!vm.automatic)
+		return;
+	json_text("policy", tf_policy_name(cmdline.policy));
+	json_text("grain", cmdline.grain == TF_GRAIN_SPACE ? "space" : "vm");
+	json_number("meter_cycles", cycles);
+	json_number("meter_samples", samples);
+	json_number("meter_windows", windows);
+	json_open("calibration");
+	put_costs();
+	json_close();
+}
+
 static void put_all(const struct tf_counters *c)
 {
 	uint64_t now = x86_rdtsc();
 
-	json_text("mode", mode_name(vm.mode));
+	json_text("mode", mode_asked());
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
 	json_number("tsc_khz", vm.tsc_khz);
@@ -243,6 +293,7 @@ static void put_all(const struct tf_counters *c)
 	json_number("unknown_msr_writes", vm.msr.unknown_writes);
 	json_number("free_bytes", pages_free_bytes());
 	put_switches();
+	put_choice();
 	put_nodes();
 	if (!c)
 		return;
@@ -257,8 +308,57 @@ void report_hello(void)
 	json_begin("hello");
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
-	json_text("mode", mode_name(vm.mode));
+	json_text("mode", mode_asked());
 	json_number("tsc_khz", vm.tsc_khz);
+	json_end();
+}
+
+void report_calibration(void)
+{
+	json_begin("calibration");
+	put_costs();
+	json_end();
+}
+
+/* What a reading was judged by. */
+static void put_verdict(const struct tf_verdict *d)
+{
+	json_text("grain", d->is_space ? "space" : "vm");
+	if (d->is_space)
+		json_number("space", d->space);
+#define PUT(member) json_number(#member, d->member)
+	PUT(misses_per_s);
+	PUT(faults_per_s);
+	PUT(cr3_per_s);
+	PUT(exits_per_s);
+	PUT(nested_ppm);
+	PUT(shadow_ppm);
+	PUT(regret);
+	PUT(price);
+	PUT(resident);
+#undef PUT
+}
+
+void report_switch(unsigned int cpu, const struct tf_verdict *d)
+{
+	json_begin("switch");
+	json_number("tsc", x86_rdtsc() - vm.start_tsc);
+	json_number("cpu", cpu);
+	json_text("from", mode_name(d->from));
+	json_text("to", mode_name(d->to));
+	json_text("why", d->why);
+	put_verdict(d);
+	json_end();
+}
+
+void report_sample(unsigned int cpu, const struct tf_verdict *d, uint64_t meter_ppm)
+{
+	json_begin("sample");
+	json_number("tsc", x86_rdtsc() - vm.start_tsc);
+	json_number("cpu", cpu);
+	json_text("mode", mode_name(d->unit_mode));
+	put_verdict(d);
+	json_number("meter_ppm", meter_ppm);
 	json_end();
 }
 

@@ -15,6 +15,7 @@
 #include "decode/decode.h"
 #include "dev/lapic.h"
 #include "dev/msr.h"
+#include "svm/meter.h"
 #include "svm/vmcb.h"
 
 /* x86 numbers of the general registers, as instructions encode them. */
@@ -149,6 +150,10 @@ struct vcpu {
 	uint64_t xcr0;		 /* the guest's */
 	uint64_t host_cr4;	 /* of its CPU, while it runs */
 	uint64_t switch_tsc;	 /* it changes the mode since then; 0: it does not */
+	/* Awake, in the guest and in exits, by what it ran on: enum tf_mode. Of these, in the
+	 * guest. */
+	uint64_t mode_cycles[2];
+	uint64_t guest_cycles;
 
 	/* any CPU, atomic */
 	uint32_t where;	   /* enum vcpu_where */
@@ -161,6 +166,7 @@ struct vcpu {
 	struct msr_vcpu msr;
 	struct exit_stats stats;
 	struct switch_stats switches;
+	struct meter meter;
 	struct insn_memo memo[INSN_MEMOS];
 };
 
@@ -222,6 +228,8 @@ void vcpu_skip(struct vcpu *v, unsigned int bytes);
 /* Arm the vCPU's timer for an absolute host TSC; 0 disarms. */
 void vcpu_timer_set(struct vcpu *v, uint64_t tsc);
 
+/* The guest's control registers as they are now. */
+void vcpu_read_regs(const struct vcpu *v, struct tf_regs *r);
 /* The engine's idea of the guest's control registers, brought up to date. Call before tf_walk(). */
 void vcpu_sync_regs(struct vcpu *v);
 
@@ -241,6 +249,11 @@ unsigned int vcpu_cr3_pair(const struct insn *i);
 /* Forget what vcpu_decode() remembers (the guest changed its mappings of code). */
 void vcpu_forget_insns(struct vcpu *v);
 void vcpu_insn_state(struct vcpu *v, struct insn_state *s, uint64_t seg_base[6]);
+
+static inline uint64_t vcpu_awake(const struct vcpu *v)
+{
+	return v->mode_cycles[TF_NESTED] + v->mode_cycles[TF_SHADOW];
+}
 
 static inline unsigned int vcpu_cpl(const struct vcpu *v)
 {

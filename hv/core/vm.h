@@ -7,7 +7,7 @@
 #ifndef HV_CORE_VM_H
 #define HV_CORE_VM_H
 
-#include <twofold/twofold.h>
+#include <twofold/choice.h>
 
 #include "core/vcpu.h"
 #include "dev/cpuid.h"
@@ -20,6 +20,7 @@ struct vm {
 	struct tf_host *host;
 	enum tf_mode mode; /* what every vCPU starts with */
 	bool switches;	   /* the mode may change while the guest runs */
+	bool automatic;	   /* by the engine's choice */
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
@@ -33,12 +34,14 @@ struct vm {
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
-	/* The last request to change the mode; atomic, written by vCPU 0's CPU (svm/mode.c). */
+	/* The last request to change the mode; atomic, from any CPU (svm/mode.c). */
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	uint32_t com1_irq; /* atomic: the real COM1 interrupted */
-	uint32_t ending;   /* atomic: vm_end() was called */
+	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
+	uint64_t calibration_cycles; /* how long that took */
+	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
+	uint32_t ending;	     /* atomic: vm_end() was called */
 };
 
 extern struct vm vm;

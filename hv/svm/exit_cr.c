@@ -1,9 +1,10 @@
 /* Exits by control registers, EFER and TLB instructions.
  *
- * Of a vCPU in shadow mode every write of CR0 (but TS and MP), CR3, CR4 and EFER comes here and
- * goes to the engine; CR0, CR4 and EFER are the guest's own in the VMCB, CR3 is the shadow root. In
- * nested mode only those of CR0, CR8 and EFER do, and all are the guest's own in the VMCB.
- * APM vol. 2, 3.1, 15.9.
+ * Of a watched vCPU (svm/mode.c) every write of CR0 (but TS and MP), CR3, CR4 and EFER comes here
+ * and goes to the engine; CR0, CR4 and EFER are the guest's own in the VMCB, and so is CR3 on a
+ * nested root, while on a shadow one it is that. In nested mode only those of CR0, CR8 and EFER do,
+ * and, while the meter looks (svm/meter.c), CR3 writes and TLB instructions; all are the guest's
+ * own in the VMCB. APM vol. 2, 3.1, 15.9.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/vm.h"
@@ -59,16 +60,24 @@ static bool cr0_write(struct vcpu *v, uint64_t new)
 
 static bool cr3_write(struct vcpu *v, uint64_t new)
 {
-	const struct tf_regs *r = tf_vcpu_regs(v->mmu);
 	uint64_t address = new;
+	struct tf_regs r;
 
-	if (r->cr4 & CR4_PCIDE)
+	vcpu_read_regs(v, &r);
+	if (r.cr4 & CR4_PCIDE)
 		address &= ~CR3_KEEP;
-	if ((r->efer & EFER_LMA) && (address >> cpuid_maxphyaddr(&vm.cpuid)))
+	if ((r.efer & EFER_LMA) && (address >> cpuid_maxphyaddr(&vm.cpuid)))
 		return false;
-	tf_write_cr3(v->mmu, new);
-	if (!v->shadow)
+	if (vm.automatic && !v->shadow)
+		meter_event(v, WINDOW_CR3);
+	if (vm.automatic)
+		meter_cr3(v, r.cr3, new);
+	if (v->watched)
+		tf_write_cr3(v->mmu, new);
+	if (!v->shadow) {
 		v->vmcb->save.cr3 = address;
+		v->flush = true;
+	}
 	return true;
 }
 
@@ -93,7 +102,8 @@ static bool cr4_write(struct vcpu *v, uint64_t new)
 
 static bool cr_write(struct vcpu *v, unsigned int number, uint64_t value)
 {
-	vcpu_sync_regs(v);
+	if (number != 3)
+		vcpu_sync_regs(v);
 	switch (number) {
 	case 0:
 		v->kind = KIND_CR0;
@@ -247,7 +257,12 @@ void exit_invlpg(struct vcpu *v)
 	vcpu_insn_state(v, &s, bases);
 	at = insn_linear(i, &s);
 	length = i->length;
-	tf_invlpg(v->mmu, gva(at));
+	if (v->shadow) {
+		tf_invlpg(v->mmu, gva(at));
+	} else {
+		meter_event(v, WINDOW_INVLPG);
+		v->flush = true;
+	}
 	for (unsigned int k = 0; k < INSN_MEMOS; k++)
 		if (!((v->memo[k].rip ^ at) >> TF_PAGE_SHIFT))
 			v->memo[k].rip = 0;
@@ -284,7 +299,12 @@ void exit_invpcid(struct vcpu *v)
 		vcpu_inject(v, EXC_GP, 0);
 		return;
 	}
-	tf_invpcid(v->mmu, (unsigned int)type, (uint16_t)descriptor[0], gva(descriptor[1]));
+	if (v->shadow) {
+		tf_invpcid(v->mmu, (unsigned int)type, (uint16_t)descriptor[0], gva(descriptor[1]));
+	} else {
+		meter_event(v, WINDOW_INVLPG);
+		v->flush = true;
+	}
 	vcpu_forget_insns(v);
 	vcpu_skip(v, length);
 }

@@ -93,6 +93,12 @@ __attribute__((hot)) void exit_page_fault(struct vcpu *v)
 	struct tf_outcome out;
 
 	v->kind = KIND_PF;
+	if (!v->shadow) {
+		/* In a window of the meter: the guest's own. */
+		meter_event(v, WINDOW_FAULT);
+		vcpu_inject_pf(v, (uint32_t)code, b->ctl.exit_info2);
+		return;
+	}
 	if (!(code & TF_PF_P))
 		a.flags |= TF_ABSENT;
 	if (code & TF_PF_W)
@@ -106,6 +112,7 @@ __attribute__((hot)) void exit_page_fault(struct vcpu *v)
 	if (b->save.rflags & RFLAGS_AC)
 		a.flags |= TF_AC;
 	tf_shadow_fault(v->mmu, &a, &out);
+	v->meter.faults += out.end == TF_INJECT;
 	finish(v, &out);
 }
 

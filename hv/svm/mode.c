@@ -1,10 +1,11 @@
 /* The mode of a vCPU, and its change while the guest runs.
  *
- * Two things follow it in the VMCB. In shadow mode the vCPU is *watched*: reads of CR3 and writes
- * of CR3 and CR4 exit, so that the engine knows the guest's registers. And where the engine then
- * gives it a shadow root (it does not to code without paging or with legacy paging), nested paging
- * is off and page faults and TLB instructions exit as well. In nested mode the guest's registers
- * are in the VMCB alone.
+ * Two things follow it in the VMCB. In shadow mode the vCPU is *watched*: writes of CR3 and CR4
+ * exit, so that the engine knows the guest's registers. And where the engine then gives it a shadow
+ * root, nested paging is off, and reads of CR3, page faults and TLB instructions exit as well. (It
+ * gives a nested one to code without paging or with legacy paging, and, where each address space
+ * has a mode of its own, to those that have nested mode: the VMCB then holds the guest's own CR3.)
+ * In nested mode the guest's registers are in the VMCB alone.
  *
  * A change is asked for by a request; each vCPU takes it by itself before its next entry. It, and
  * not the asker, tells the engine, so that nothing can come between that and telling the engine its
@@ -21,11 +22,9 @@ void svm_watch(struct vcpu *v, bool on)
 
 	v->watched = on;
 	if (on) {
-		c->cr_read |= 1u << 3;
 		c->cr_write |= 1u << 3 | 1u << 4;
 		return;
 	}
-	c->cr_read &= (uint16_t) ~(1u << 3);
 	c->cr_write &= (uint16_t) ~(1u << 3);
 	if (!vm.watch_cr4)
 		c->cr_write &= (uint16_t) ~(1u << 4);
@@ -36,9 +35,11 @@ void svm_to_shadow(struct vcpu *v)
 	struct vmcb *b = v->vmcb;
 
 	HV_ASSERT(v->watched);
+	meter_root(v);
 	v->shadow = true;
 	v->flush = true;
 	b->ctl.nested_ctl = 0;
+	b->ctl.cr_read |= 1u << 3;
 	b->ctl.exceptions |= 1u << EXC_PF;
 	b->ctl.intercept1 |= INT1_INVLPG;
 	b->ctl.intercept3 |= INT3_INVPCID;
@@ -49,9 +50,11 @@ void svm_to_nested(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 
+	meter_root(v);
 	v->shadow = false;
 	v->flush = true;
 	b->ctl.nested_ctl = 1;
+	b->ctl.cr_read &= (uint16_t) ~(1u << 3);
 	b->ctl.exceptions &= ~(1u << EXC_PF);
 	b->ctl.intercept1 &= ~INT1_INVLPG;
 	b->ctl.intercept3 &= ~INT3_INVPCID;
@@ -59,11 +62,15 @@ void svm_to_nested(struct vcpu *v)
 	b->save.efer = tf_vcpu_regs(v->mmu)->efer | EFER_SVME;
 }
 
-void svm_switch(enum tf_mode mode)
+void svm_switch(enum tf_mode from, enum tf_mode to)
 {
+	uint32_t now = from;
+
 	__atomic_store_n(&vm.switch_tsc, x86_rdtsc(), __ATOMIC_RELAXED);
-	__atomic_store_n(&vm.mode_wanted, mode, __ATOMIC_RELEASE);
-	__atomic_store_n(&vm.switch_count, vm.switch_count + 1, __ATOMIC_RELAXED);
+	if (!__atomic_compare_exchange_n(&vm.mode_wanted, &now, to, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return;
+	__atomic_fetch_add(&vm.switch_count, 1, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < vm.cpus; i++)
 		vcpu_request(vm.vcpu[i], REQ_MODE);
 }
@@ -96,4 +103,6 @@ void svm_switched(struct vcpu *v)
 	__atomic_store_n(&s->cycles, s->cycles + cycles, __ATOMIC_RELAXED);
 	if (cycles > s->cycles_max)
 		__atomic_store_n(&s->cycles_max, cycles, __ATOMIC_RELAXED);
+	if (vm.automatic)
+		tf_choice_switched(v->mmu, cycles);
 }

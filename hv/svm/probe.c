@@ -6,6 +6,7 @@
  * The guest runs in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/log.h"
 #include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
@@ -58,7 +59,7 @@ static void probe_create(const struct vcpu *v)
 	s->rsp = v->vmcb_pa + 0x2000;
 }
 
-void svm_probe_shadow(struct vcpu *v)
+const char *svm_probe_shadow(struct vcpu *v)
 {
 	uint64_t code;
 
@@ -67,11 +68,9 @@ void svm_probe_shadow(struct vcpu *v)
 	x86_stgi();
 	code = v->vmcb->ctl.exit_code;
 	if (code == EXIT_HLT)
-		vm_fail("this machine does not intercept reads of CR3 (QEMU 10.0 has that fault), "
-			"so shadow mode cannot run on it: use nested mode, or QEMU 7.2");
-	if (code != EXIT_CR3_READ)
-		vm_fail("this machine does not run a guest without nested paging (exit 0x%lx where "
-			"a read of CR3 was to be), so shadow mode cannot run on it: use nested "
-			"mode",
-			code);
+		return "this machine does not intercept reads of CR3 (QEMU 10.0 has that fault)";
+	if (code == EXIT_CR3_READ)
+		return NULL;
+	log_info("the probe of shadow mode ended with exit 0x%lx, not with a read of CR3", code);
+	return "this machine does not run a guest without nested paging";
 }

@@ -71,6 +71,8 @@ void svm_timer_arm(struct vcpu *v)
 		at = sooner(at, next_regroup);
 		at = sooner(at, next_switch);
 	}
+	v->meter.armed = v->meter.timer && at != sooner(at, v->meter.timer);
+	at = sooner(at, v->meter.timer);
 	if (at == v->armed)
 		return;
 	v->armed = at;
@@ -96,7 +98,10 @@ static void timer_work(struct vcpu *v)
 	}
 	if (v->index == 0 && next_switch && now >= next_switch) {
 		next_switch = now + (uint64_t)vm.tsc_khz * cmdline.switch_ms;
-		svm_switch(vm.mode_wanted == TF_SHADOW ? TF_NESTED : TF_SHADOW);
+		if (vm.mode_wanted == TF_SHADOW)
+			svm_switch(TF_SHADOW, TF_NESTED);
+		else
+			svm_switch(TF_NESTED, TF_SHADOW);
 	}
 	svm_timer_arm(v);
 }
@@ -160,6 +165,8 @@ static void sleep(struct vcpu *v)
 {
 	uint64_t start = x86_rdtsc();
 
+	if (vm.automatic)
+		meter_sleep(v);
 	x86_cli();
 	x86_stgi();
 	__atomic_store_n(&v->where, WHERE_IDLE, __ATOMIC_SEQ_CST);
@@ -178,6 +185,8 @@ static void sleep(struct vcpu *v)
 	v->exit_tsc += x86_rdtsc() - start; /* sleep is no work */
 	if (v->switch_tsc)
 		v->switch_tsc = x86_rdtsc();
+	if (vm.automatic)
+		meter_wake(v);
 }
 
 /* Set the VMCB up for the root that the engine wants. */
@@ -299,7 +308,7 @@ static void follow_cr4(struct vcpu *v)
 __attribute__((hot)) static void enter(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
-	uint64_t now;
+	uint64_t now, exit_tsc;
 
 	b->ctl.tlb_control = TLB_KEEP;
 	if (v->flush) {
@@ -313,11 +322,24 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	now = x86_rdtsc();
 	v->stats.count[v->kind]++;
 	v->stats.cycles[v->kind] += now - v->exit_tsc;
+	if (v->meter.own)
+		meter_own_exit(v, now - v->exit_tsc);
 	svm_enter(v->gpr, v->vmcb_pa);
 	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
-	v->exit_tsc = x86_rdtsc();
+	exit_tsc = x86_rdtsc();
+	v->guest_cycles += exit_tsc - now;
+	v->mode_cycles[v->shadow] += exit_tsc - v->exit_tsc;
+	v->exit_tsc = exit_tsc;
 	v->gpr[REG_RAX] = b->save.rax;
 	v->gpr[REG_RSP] = b->save.rsp;
+}
+
+void svm_once(struct vcpu *v)
+{
+	load_root(v);
+	load_event(v);
+	enter(v);
+	unload_event(v);
 }
 
 __attribute__((hot)) void svm_run(struct vcpu *v)
@@ -334,6 +356,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 			next_switch = v->exit_tsc + (uint64_t)vm.tsc_khz * cmdline.switch_ms;
 		svm_timer_arm(v);
 	}
+	if (vm.automatic)
+		meter_start(v);
 	for (;;) {
 		if (v->timer_fired)
 			timer_work(v);
@@ -342,6 +366,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 			take_requests(v);
 		if (is_asleep(v))
 			sleep(v);
+		if (v->meter.begins)
+			meter_enter(v);
 		load_root(v);
 		load_event(v);
 		__atomic_store_n(&v->where, WHERE_GUEST, __ATOMIC_SEQ_CST);
@@ -360,6 +386,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 		if (v->vmcb->ctl.exit_code == EXIT_INTR) {
 			v->kind = KIND_INTR;
 			window();
+			if (v->timer_fired && v->meter.armed)
+				meter_timed(v);
 		} else if (v->vmcb->ctl.exit_code == EXIT_NMI) {
 			v->kind = KIND_NMI;
 			window(); /* it stays pending, and no entry would succeed, until it is let
@@ -367,5 +395,7 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 		} else {
 			svm_exit(v);
 		}
+		if (vm.automatic && vcpu_awake(v) >= v->meter.look)
+			meter_exit(v);
 	}
 }

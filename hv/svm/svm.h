@@ -20,9 +20,13 @@ extern uint32_t svm_asids;
 void svm_check(void);
 /* Turn SVM on; on each CPU. */
 void svm_enable(struct vcpu *v);
-/* Can a shadow root work on this machine? Ends the VM with one clear line if not. Own CPU, after
+/* Can a shadow root work on this machine? NULL if so, else what is wrong. Own CPU, after
  * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
-void svm_probe_shadow(struct vcpu *v);
+const char *svm_probe_shadow(struct vcpu *v);
+/* Measure what things cost here: vm.costs (svm/calibrate.c). Own CPU, the only one that runs, and
+ * its interrupts are off; after guest_create(), and where shadow roots work. v is as it was
+ * afterwards, but for its VMCB, which is to be reset. */
+void svm_calibrate(struct vcpu *v);
 /* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
 void svm_maps_init(void);
 
@@ -37,8 +41,9 @@ static inline bool svm_is_long(const struct vmcb *b)
 /* Set the real timer to the earlier of the guest's deadline and the hypervisor's own. */
 void svm_timer_arm(struct vcpu *v);
 
-/* svm/mode.c. Have every vCPU go over to a mode; vCPU 0's CPU. */
-void svm_switch(enum tf_mode mode);
+/* svm/mode.c. Have every vCPU go over to another mode, unless somebody had it do so meanwhile; any
+ * CPU. */
+void svm_switch(enum tf_mode from, enum tf_mode to);
 /* Go over to the mode that was asked for last; own CPU, not in the guest. */
 void svm_take_mode(struct vcpu *v);
 /* The entry that ends the change comes now. */
@@ -48,6 +53,10 @@ void svm_watch(struct vcpu *v, bool on);
 /* Set the VMCB up for a root of the other kind; the root itself is the caller's. */
 void svm_to_shadow(struct vcpu *v);
 void svm_to_nested(struct vcpu *v);
+
+/* One entry and its exit, which is left to be handled. Own CPU, GIF clear; requests of other CPUs
+ * are not looked at. */
+void svm_once(struct vcpu *v);
 
 /* The vCPU's life; never returns. */
 _Noreturn void svm_run(struct vcpu *v);

@@ -53,6 +53,7 @@ void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector)
 	b->ctl.int_ctl = V_INTR_MASKING;
 	b->ctl.nested_ctl = 1;
 	b->ctl.tsc_offset = v->msr.tsc_offset;
+	meter_root(v);
 	v->shadow = false;
 	v->flush = true;
 

@@ -90,7 +90,42 @@ is 64 '--cpus 9999: give a number from 1 to 64' run --cpus 9999
 is 64 '--cpus -1: give' run --cpus=-1
 is 64 '--cpus two: give' run --cpus two
 is 64 '--cpus : give' run --cpus ''
-is 64 '--mode both: give nested or shadow' run --mode both
+is 64 '--mode both: give auto, nested or shadow' run --mode both
+
+is 64 '--policy : give cost, dsp or random' run --policy ''
+is 64 '--policy best: give cost, dsp or random' run --policy best
+is 64 '--policy ,dsp: give cost' run --policy ,dsp
+is 64 '--policy cost,period=5: cost has no settings: dsp has' run --policy cost,period=5
+is 64 '--policy cost,: cost has no settings' run --policy cost,
+is 64 "--policy dsp,: dsp has no setting '': it has period=MS, pf=U:L, tlb=U:L and ptt=U:L" run --policy dsp,
+is 64 "--policy dsp,pt=1:1: dsp has no setting 'pt'" run --policy dsp,pt=1:1
+is 64 '--policy dsp,pf: give pf=UPPER:LOWER' run --policy dsp,pf
+is 64 '--policy dsp,period: give period=MS' run --policy dsp,period
+for wrong in '' 1 1: :1 1:1:1 a:b -1:1 1:-1 1.:1 .5:.1 0.00000001:0 1001:1 99999999999999999999:1 1e3:1; do
+	is 64 "--policy dsp,tlb=$wrong: tlb takes UPPER:LOWER, numbers up to 1000 with at most 7 decimals" \
+		run --policy "dsp,tlb=$wrong"
+done
+is 64 '--policy dsp,ptt=1:2: ptt: the upper threshold comes first' run --policy dsp,ptt=1:2
+is 64 '--policy dsp,period=0: period takes milliseconds from 1 to 86400000' run --policy dsp,period=0
+is 64 '--policy dsp,period=1.5: period takes' run --policy dsp,period=1.5
+is 64 '--policy dsp,period=5,period=5: period is given twice' run --policy dsp,period=5,period=5
+is 64 '--policy dsp,pf=1:1,tlb=1:1,pf=1:1: pf is given twice' run --policy dsp,pf=1:1,tlb=1:1,pf=1:1
+is 64 '--grain page: give vm or space' run --grain page
+for wrong in '' -1 x 1.5 18446744073709551616; do
+	is 64 "--seed $wrong: give a whole number below 2 to the power of 64" run --seed="$wrong"
+done
+is 64 '--policy: it is for --mode auto, and here the mode is nested' run --mode nested --policy cost
+is 64 '--grain: it is for --mode auto, and here the mode is shadow' run --grain vm --mode shadow
+is 64 '--seed: it is for --mode auto' run --mode shadow --seed 1
+is 64 '--trace: it is for --mode auto' run --mode shadow --trace t.jsonl
+is 64 '--policy: it is for --mode auto, and here the mode is nested' run --switch-every 20 --policy dsp
+is 64 '--switch-every: with --mode auto the mode is chosen: give --mode nested or shadow' run --mode auto --switch-every 20
+is 64 '--trace : |--trace: the file name is empty' run --trace ''
+is 64 '--trace nowhere/t: cannot write it: No such file' run --trace nowhere/t
+is 64 '--trace directory: cannot write it: Is a directory' run --trace directory
+is 64 '--trace same: --stats writes the same file' run --trace same --stats same
+holds "what is refused writes no trace" [ ! -e t.jsonl ]
+
 is 64 '--nodes 0: give a number from 1 to 64' run --nodes 0
 is 64 '--nodes 65: give' run --nodes 65
 is 64 '--nodes two: give' run --nodes two
@@ -192,8 +227,8 @@ PATH=$tmp/bin:$path
 is 0 '' run --stats s.json --append 'a,b c'
 # (CPU 0 of the machine runs no vCPU when there are several: docs/protocol.md.)
 holds "modules on the line" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0 a,,b c,/proc/self/fd/[0-9]+$' out
-holds "the hypervisor's words" grep -q '^append: mode=nested mem=512M spare=1$' out
-holds "stats of a run" jq -e '.mode == "nested" and .cpus == 2 and .mem == 536870912 and
+holds "the hypervisor's words" grep -q '^append: mode=auto mem=512M spare=1$' out
+holds "stats of a run" jq -e '.mode == "auto" and .cpus == 2 and .mem == 536870912 and
 	.reason == "poweroff" and .status == 0 and .guest_seconds == 4 and .boot_seconds == 1.5 and
 	.boot_cycles == 1500000000 and .exits.npf == 12 and .exits.hlt == 30 and
 	.guest_faults == 1 and .shadow_faults == 2 and .nested_faults == 3 and .unsyncs == 4 and
@@ -215,7 +250,7 @@ says() {
 	holds "$1" grep -qxF -- "$2" out
 }
 is 0 '' run --nodes 2 --cpus 5 --mem 129M --stats s.json
-says "two nodes: words" 'append: mode=nested mem=129M node=0-2:64M node=3-4:65M spare=1'
+says "two nodes: words" 'append: mode=auto mem=129M node=0-2:64M node=3-4:65M spare=1'
 says "two nodes: CPUs" 'numa: node,nodeid=0,memdev=node0,cpus=0,cpus=1,cpus=2,cpus=3 node,nodeid=1,memdev=node1,cpus=4,cpus=5'
 says "two nodes: smp" 'smp: 6'
 holds "two nodes: sizes" awk -F'[=,M ]+' '/^memory:/ { all = $2 } /^objects:/ { sum = $6 + $11; odd = $6 % 2 + $11 % 2 }
@@ -225,16 +260,16 @@ holds "two nodes: stats" jq -e '.nodes == [{"cpus":"0-2","mem":67108864,"distanc
 holds "two nodes: table" grep -qE '^nodes +2$' <("$twofold" table s.json)
 is 0 '' run --node mem=64M,cpus=1,3 --node cpus=0,2,mem=32M --node mem=8M --groups vcpu --install cas \
 	--regroup-every 50 --distance 0,1=15 --distance 1,2=31 --distance 2,1=42 --distance 2,2=10
-says "listed nodes: words" "append: mode=nested mem=104M node=1,3:64M node=0,2:32M node=:8M \
+says "listed nodes: words" "append: mode=auto mem=104M node=1,3:64M node=0,2:32M node=:8M \
 distance=0:10,15,20 distance=1:15,10,31 distance=2:20,42,10 spare=1 groups=vcpu install=cas regroup=50"
 says "listed nodes: smp" 'smp: 5'
 holds "listed nodes: distances" grep -q ' dist,src=1,dst=2,val=31 dist,src=2,dst=0,val=20 dist,src=2,dst=1,val=42 ' out
 is 0 '' run --nodes 2 --node cpus=0,mem=64M --node cpus=1,mem=64M --cpus 2 --mem 128M
-says "told twice, and the same" 'append: mode=nested mem=128M node=0:64M node=1:64M spare=1'
+says "told twice, and the same" 'append: mode=auto mem=128M node=0:64M node=1:64M spare=1'
 is 0 '' run --nodes 1 --groups one
-says "one node: words" 'append: mode=nested mem=512M spare=1 groups=one'
+says "one node: words" 'append: mode=auto mem=512M spare=1 groups=one'
 is 0 '' run --cpus 1
-says "one CPU: words" 'append: mode=nested mem=512M'
+says "one CPU: words" 'append: mode=auto mem=512M'
 says "one CPU: smp" 'smp: 1'
 is 0 '' run --nodes 64 --cpus 64 --distance 0,63=99
 says "64 nodes: smp" 'smp: 65'
@@ -247,6 +282,153 @@ says "changes of the mode: words" 'append: mode=shadow mem=512M spare=1 switch=2
 holds "changes of the mode: stats" jq -e '.mode == "shadow" and .mode_now == "nested" and .switch_ms == 20 and
 	.switches == 12 and .vcpu_switches == 13 and .switch_cycles == 14 and .switch_cycles_max == 15' s.json >/dev/null
 holds "changes of the mode: table" grep -qE '^  of them, each CPU.s +13$' <("$twofold" table s.json)
+is 0 '' run --switch-every 20
+says "changes of the mode without a first one: words" 'append: mode=nested mem=512M spare=1 switch=20'
+
+# ---- the choice of the mode ----
+
+is 0 '' run --policy dsp,tlb=10:0.1,period=5000,ptt=0.00002:0.000015,pf=0.0005:0.0000100 --grain space --seed 18446744073709551615
+says "a policy's words" "append: mode=auto mem=512M spare=1 \
+policy=dsp,period=5000,pf=5000:100,tlb=100000000:1000000,ptt=200:150 grain=space seed=18446744073709551615"
+is 0 '' run --policy dsp,pf=1:1 --policy cost --mode auto --cpus 1 --trace t.jsonl
+says "the last policy counts, and a trace: words" 'append: mode=auto mem=512M policy=cost trace=1'
+is 0 '' run --policy dsp,pf=1000:0,tlb=1.0:1
+says "thresholds at their ends" 'append: mode=auto mem=512M spare=1 policy=dsp,pf=10000000000:0,tlb=10000000:10000000'
+
+export FAKE=choice
+echo 'older and longer than what comes' >t.jsonl
+is 0 '' run --stats s.json --trace t.jsonl --policy cost --seed 7 --append 'a <b>&'
+holds "switches in the stats" jq -e '(.switch_list | length) == 1 and .switches == 1 and .switches_unlisted == 0 and
+	(.switch_list[0] | .seconds == 1.5 and .from == "nested" and .to == "shadow" and .grain == "vm" and .cpu == 1 and
+	.why == "a <b>reason</b> & more" and .misses_per_s == 1210000 and .faults_per_s == 240 and .nested_ppm == 310000 and
+	.shadow_ppm == 21000 and .regret == 31000000 and .price == 30000000 and (has("ev") | not))' s.json >/dev/null
+holds "shares in the stats" jq -e '.mode_share == {"nested":0.25,"shadow":0.75} and .meter_share == 0.005 and
+	.calibration.miss_nested == 410 and .policy == "cost" and .policy_asked == "cost" and .grain == "vm" and
+	.seed == 7 and .meter_samples == 2 and .meter_windows == 3' s.json >/dev/null
+# (The console is another pipe than the events': the work may come anywhere.)
+holds "the trace's events" [ "$(jq -r .ev t.jsonl | grep -v work | tr '\n' ' ')" = \
+	'run hello calibration mark sample switch sample mark end ' ]
+holds "the trace's work" jq -es 'map(select(.ev == "work")) == [{"ev":"work","told":{"work":"chase","seconds":1,"count":7}}]' \
+	t.jsonl >/dev/null
+holds "the trace's head" jq -es '.[0] | .ev == "run" and .mode == "auto" and .machine.qemu == "0.0" and
+	.append == "a <b>&" and .policy_asked == "cost"' t.jsonl >/dev/null
+holds "a mark in the trace is short" jq -es 'map(select(.ev == "mark"))[0] == {"ev":"mark","mark":16,"tsc":1100000000}' \
+	t.jsonl >/dev/null
+holds "shares in the table" grep -qE '^  share of time on shadow +0.750$' <("$twofold" table s.json)
+timeout 20 "$twofold" run --verbose >out 2>err </dev/null
+holds "a line for a switch" grep -qxF "twofold: switch    1.500 s  vm  nested -> shadow: a <b>reason</b> & more; \
+nested costs 31.0 % (1.21 M TLB misses/s), shadow 2.1 % (240 faults/s, 1.50 k CR3 writes/s); \
+regret 31.0 ms of 30.0 ms" err
+holds "a line for the calibration" grep -qxF "twofold: calibration, in cycles: an exit 3200; a TLB miss 410 nested, \
+150 shadow; on shadow tables a guest's fault 9200, a CR3 write 4100, an INVLPG 3500, a page filled 5200; \
+950 instructions in 1000 cycles (measured in 100 ms)" err
+is 0 '' run # and none of them without --verbose
+holds "no choice: stats" jq -e '.switch_list == [] and .mode_share == null and .meter_share == null and
+	.calibration == null and .policy == null and .policy_asked == null and .seed == null' \
+	<(FAKE=reset timeout 20 "$twofold" run --stats /dev/stdout --mode nested </dev/null) >/dev/null
+export FAKE=spaces
+is 0 '' run --grain space --trace spaces.jsonl
+timeout 20 "$twofold" run --verbose >out 2>err </dev/null
+holds "a line for an address space" grep -q 'switch    2.000 s  space 0x1000  shadow -> nested: exits; ' err
+is 66 '--trace /dev/full: not all of it was written: No space left' run --trace /dev/full
+export FAKE=choice_hang
+is 124 'the time limit' run --trace hang.jsonl --timeout 0.5
+holds "a stopped guest's trace" jq -es '.[-1] == {"ev":"stopped","reason":"timeout"} and .[-2].ev == "counters" and
+	any(.ev == "switch")' hang.jsonl >/dev/null
+"$twofold" run --trace killed.jsonl </dev/null >out 2>err &
+job=$!
+for _ in $(seq 50); do
+	grep -q '"switch"' killed.jsonl 2>/dev/null && break
+	sleep 0.1
+done
+sleep 0.3
+kill -s KILL $job
+wait $job 2>/dev/null
+holds "nothing is lost when the command is killed" jq -es 'map(select(.ev == "sample")) | length == 2' killed.jsonl >/dev/null
+export FAKE=poweroff
+
+# ---- report ----
+
+is 0 '' report t.jsonl -o page.html
+# page WHAT TEXT: the page holds it.
+page() {
+	holds "$1" grep -qF -- "$2" page.html
+}
+page "the page's machine" 'QEMU 0.0 (TCG)'
+page "the page's guest" 'a &lt;b&gt;&amp;'
+page "the page's reason" 'a &lt;b&gt;reason&lt;/b&gt; &amp; more'
+page "the page's shares" 'Nested 25.0 %, shadow 75.0 %'
+page "the page's meter" 'The meter itself took 0.50 %'
+page "the page's switch" '<tr><td>1.500</td><td class="text nested">nested</td><td class="text shadow">shadow</td><td>31.0 %</td><td>2.1 %</td><td>1.21 M</td>'
+page "the page's calibration" '<td class="text">cycles</td><td>3200</td><td>410</td><td>150</td><td>9200</td>'
+page "the page's row" '>vCPU 1<'
+page "the page's part" '>chase<'
+# Each tag is closed in its turn.
+holds "the page is well-formed" awk -v RS='<' '
+	NR == 1 || /^!/ || /^(meta|br)/ || /^[^>]*\/>/ { next }
+	{ name = $0; sub(/[ \t\n>].*/, "", name) }
+	/^\// { if (open[depth--] != substr(name, 2)) { print "unbalanced: " name; exit bad = 1 } next }
+	{ open[++depth] = name }
+	END { exit bad || depth }' page.html
+holds "the page needs nothing else" [ -z "$(grep -oE '(src|href)="?(https?:|//)|<script|@import|url\(' page.html)" ]
+is 0 '' report spaces.jsonl -o page.html
+page "an address space's row" '>0x1000<'
+page "an address space's costs" 'Cost, space 0x1000'
+page "each address space" 'for each address space'
+is 0 '' report hang.jsonl -o page.html
+page "a stopped guest" 'stopped: timeout'
+grep -vE '"(switch|end)"' t.jsonl >early.jsonl
+is 0 '' report early.jsonl -o page.html
+page "no switch" 'The mode was never changed.'
+page "no shares" 'Not told in this trace.'
+# More samples than columns.
+{
+	grep -E '"(run|hello)"' t.jsonl
+	seq 3000 | sed 's/.*/{"ev":"sample","tsc":&000000,"cpu":0,"mode":"shadow","grain":"vm","faults_per_s":&,"nested_ppm":5}/'
+} >many.jsonl
+is 0 '' report many.jsonl -o page.html
+page "thinned" 'Thinned: 3000 samples'
+
+: >empty.jsonl
+grep -v '"sample"' t.jsonl >none.jsonl
+head -c -20 t.jsonl >cut.jsonl
+grep -v '"hello"' t.jsonl >headless.jsonl
+sed 's/"mode":"shadow"/"mode":"both"/' t.jsonl >both.jsonl
+is 66 'report: empty.jsonl: the file is empty' report empty.jsonl -o page.html
+is 66 'report: cut.jsonl: line [0-9]+ is cut off, or no JSON object' report cut.jsonl -o page.html
+is 66 "report: text: not a trace that 'twofold run --trace' wrote: line 1 is no JSON object" report text -o page.html
+is 66 "report: s.json: not a trace that 'twofold run --trace' wrote: line 1 is no" report s.json -o page.html
+is 66 "report: other.json: not a trace that 'twofold run --trace' wrote: line 1 is no event" report other.json -o page.html
+is 66 'report: none.jsonl: no samples in it' report none.jsonl -o page.html
+is 66 'report: headless.jsonl: line [0-9]+ is an event before the one that tells the clock' report headless.jsonl -o page.html
+is 66 'report: both.jsonl: line [0-9]+ is an event without its mode' report both.jsonl -o page.html
+is 66 'report: nowhere: No such file' report nowhere -o page.html
+is 66 'report: directory: Is a directory' report directory -o page.html
+is 66 'report: -o /dev/full: not written: No space left' report t.jsonl -o /dev/full
+is 64 'report: -o nowhere/page: cannot write it: No such file' report t.jsonl -o nowhere/page
+is 64 'report: -o ./t.jsonl: that is the trace itself' report t.jsonl -o ./t.jsonl
+is 64 'report: say where the page is to go: -o FILE.html' report t.jsonl
+is 64 'report: name the file that --trace wrote' report -o page.html
+is 64 "report: one trace at a time: what is 't.jsonl'" report t.jsonl t.jsonl -o page.html
+is 64 'report: --output: the file name is empty' report t.jsonl -o ''
+# shellcheck disable=SC2123 # a search path without gnuplot is what is wanted
+PATH=/nonexistent-dir
+/usr/bin/timeout 20 "$twofold" report t.jsonl -o none.html >out 2>err
+status=$?
+PATH=$tmp/bin:$path
+holds "no gnuplot" [ $status = 66 ]
+holds "no gnuplot: one line" grep -qxF "twofold: report: no gnuplot in PATH: install Debian's package gnuplot-nox \
+(scripts/setup.sh does)" err
+holds "no gnuplot: no page" [ ! -e none.html ]
+printf '#!/bin/sh\necho; echo "it is broken" >&2; exit 1\n' >bin/gnuplot
+chmod +x bin/gnuplot
+is 66 'bin/gnuplot failed: it is broken' report t.jsonl -o none.html
+printf '#!/bin/sh\necho no picture\n' >bin/gnuplot
+is 66 'report: gnuplot drew something that is no SVG' report t.jsonl -o none.html
+rm bin/gnuplot
+
+# ---- more of how a run ends ----
+
 is 0 '' run --initrd none
 holds "no initrd" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0$' out
 
@@ -338,12 +520,12 @@ fi
 
 # ---- help ----
 
-for args in --help 'run --help' 'table --help' --version 'run --version'; do
+for args in --help 'run --help' 'table --help' 'report --help' --version 'run --version'; do
 	tests=$((tests + 1))
 	# shellcheck disable=SC2086
 	timeout 20 "$twofold" $args >out 2>err && [ -s out ] && [ ! -s err ] || fail "twofold $args"
 done
-for option in kernel initrd append cpus mem mode nodes node distance groups install regroup-every \
+for option in kernel initrd append cpus mem mode policy grain seed trace nodes node distance groups install regroup-every \
 	switch-every stats timeout verbose; do
 	timeout 20 "$twofold" run --help | grep -q -e "--$option" || fail "run --help hides --$option"
 	grep -q -e "${option//-/.*-}" "$here/../../man/twofold.1" || fail "the manual page hides --$option"

@@ -1,0 +1,410 @@
+/* What things cost on this machine: measured at boot, with a tiny guest of our own.
+ *
+ * The guest has a VM of its own for the time, but the first vCPU's CPU and VMCB, and the entry,
+ * exit handlers and engine that the real guest gets: so what is measured is what that will pay. It
+ * runs in 64-bit mode, mostly at CPL 3, on 4-level tables with 4 KiB pages, on nested tables and on
+ * shadow tables. Interrupts stay pending meanwhile.
+ *
+ * The guest's loops write the time-stamp counter down after each of their parts, which take
+ * microseconds. A loop runs once to warm up and REPS times more; it takes the sum, over its parts,
+ * of the median of the repetitions. So a machine that is taken away for a while, as an emulator's
+ * or a cloud's is, spoils the parts that it hits and no more. What is measured is in
+ * docs/choice.md.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "svm/calibrate.h"
+
+#include "core/console.h"
+#include "core/string.h"
+#include "core/vm.h"
+#include "cpu/x86.h"
+#include "mem/pages.h"
+#include "svm/svm.h"
+
+#define REPS	  5u
+#define PARTS	  32u /* at most */
+#define PAGES	  4096u
+#define FEW_PAGES 16u
+#define EXITS_MAX 100000u /* in one run of a loop; far more than any has */
+
+#define CAL_CR4 (CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT)
+#define PTE_LOW (CAL_PTE | 0x100u) /* global, as a kernel's are */
+
+_Static_assert(CAL_PTS + PAGES * 8 <= CAL_DATA, "the tables lie below the data");
+
+struct loop {
+	const uint8_t *entry;
+	unsigned int cpl;
+	unsigned int parts;
+	uint64_t rdi, rsi, r8, r11;
+};
+
+/* What each part of a loop took, cycles; one line for each repetition. */
+struct samples {
+	uint64_t part[REPS][PARTS];
+};
+
+/* Boot CPU only. */
+static uint64_t page[512];
+static uint64_t stamps[PARTS + 1];
+static struct samples taken, retaken;
+static struct samples handled; /* by the hypervisor, of each exit by CPUID */
+
+static void must(enum tf_status s)
+{
+	if (s != TF_OK)
+		vm_fail("calibrating: %s", tf_status_text(s));
+}
+
+/* ---- the guest's memory ---- */
+
+/* As the host's, but frames are not cleared: nobody's secrets go to a guest of our own, and it
+ * takes no value from what it has not written. */
+static enum tf_status cal_page_alloc(struct tf_host *h, unsigned int node, unsigned int order,
+				     enum tf_use use, hpa_t *out)
+{
+	(void)use;
+	return vm.host->page_alloc(h, node, order, TF_USE_TABLE, out);
+}
+
+/* page[] to the guest's memory; it is empty afterwards. */
+static void put_page(uint64_t at)
+{
+	must(tf_mem_write(vm.mmu, gpa(at), page, sizeof(page)));
+	memset(page, 0, sizeof(page));
+}
+
+static void put_tables(void)
+{
+	const unsigned int at = CAL_PAGES_AT >> 30, hole = (CAL_HOLES_AT >> 21) & 511;
+
+	memset(page, 0, sizeof(page));
+	page[0] = CAL_PDPT | CAL_PTE;
+	put_page(CAL_PML4);
+	page[0] = CAL_LOW_PD | CAL_PTE;
+	page[at] = CAL_PD | CAL_PTE;
+	put_page(CAL_PDPT);
+	page[0] = CAL_LOW_PT | CAL_PTE;
+	put_page(CAL_LOW_PD);
+	for (unsigned int i = 0; i < 512; i++)
+		page[i] = i * TF_PAGE_SIZE | PTE_LOW;
+	put_page(CAL_LOW_PT);
+	for (unsigned int i = 0; i < PAGES / 512; i++)
+		page[i] = (CAL_PTS + i * TF_PAGE_SIZE) | CAL_PTE;
+	page[hole] = CAL_HOLE_PT | CAL_PTE;
+	put_page(CAL_PD);
+	put_page(CAL_HOLE_PT);
+	page[0] = CAL_OTHER_PDPT | CAL_PTE;
+	put_page(CAL_OTHER_PML4);
+	page[0] = CAL_LOW_PD | CAL_PTE;
+	page[at] = CAL_OTHER_PD | CAL_PTE;
+	put_page(CAL_OTHER_PDPT);
+	page[0] = CAL_OTHER_PT | CAL_PTE;
+	put_page(CAL_OTHER_PD);
+	for (unsigned int i = 0; i < 512; i++)
+		page[i] = (CAL_DATA + i * TF_PAGE_SIZE) | CAL_PTE;
+	put_page(CAL_OTHER_PT);
+	/* Neighbours in virtual memory are none in physical memory: some TLBs join those that
+	 * are. */
+	for (unsigned int i = 0; i < PAGES; i++) {
+		page[i % 512] = (CAL_DATA + (i * 1237 % PAGES) * TF_PAGE_SIZE) | CAL_PTE;
+		if (i % 512 == 511)
+			put_page(CAL_PTS + i / 512 * TF_PAGE_SIZE);
+	}
+}
+
+static void put_guest(void)
+{
+	uint64_t handler = CAL_CODE + (uint64_t)(cal_fault - cal_begin);
+
+	put_tables();
+	page[2 * EXC_PF] =
+		(handler & 0xffff) | 0x08u << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
+	put_page(CAL_IDT);
+	page[1] = 0x00af9b000000ffffull;			       /* 0x08: code, CPL 0 */
+	page[2] = 0x00cf93000000ffffull;			       /* 0x10: data */
+	page[3] = 0x00cff3000000ffffull;			       /* 0x1b: data, CPL 3 */
+	page[4] = 0x00affb000000ffffull;			       /* 0x23: code */
+	page[(CAL_TSS - CAL_GDT) / 8] = (uint64_t)CAL_STACK_END << 32; /* RSP0, at byte 4 */
+	put_page(CAL_GDT);
+	memcpy(page, cal_begin, (size_t)(cal_end - cal_begin));
+	put_page(CAL_CODE);
+}
+
+/* ---- the guest's life ---- */
+
+static struct vmcb_seg flat(uint16_t selector, uint16_t attrib)
+{
+	return (struct vmcb_seg){.selector = selector, .attrib = attrib, .limit = UINT32_MAX};
+}
+
+static void set_cpl(struct vcpu *v, unsigned int cpl)
+{
+	struct vmcb_save *s = &v->vmcb->save;
+
+	s->cpl = (uint8_t)cpl;
+	s->cs = cpl ? flat(0x23, 0xafb) : flat(0x08, 0xa9b);
+	s->ss = cpl ? flat(0x1b, 0xcf3) : flat(0x10, 0xc93);
+	s->ds = s->es = s->ss;
+}
+
+static void start_guest(struct vcpu *v)
+{
+	struct vmcb_save *s = &v->vmcb->save;
+	struct tf_regs r = {
+		.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
+		.cr3 = CAL_PML4,
+		.cr4 = CAL_CR4,
+		.efer = EFER_LME | EFER_LMA | EFER_NXE,
+	};
+
+	msr_create(&v->msr, 0);
+	vcpu_reset(v, 0);
+	s->gdtr.base = CAL_GDT;
+	s->gdtr.limit = 5 * 8 - 1;
+	s->idtr.base = CAL_IDT;
+	s->idtr.limit = TF_PAGE_SIZE - 1;
+	s->tr = (struct vmcb_seg){.selector = 0x28, .attrib = 0x8b, .limit = 103, .base = CAL_TSS};
+	s->cr0 = r.cr0;
+	s->cr3 = r.cr3;
+	s->cr4 = r.cr4;
+	s->efer = r.efer | EFER_SVME;
+	x86_vmload(v->vmcb_pa);
+	tf_vcpu_set_regs(v->mmu, &r);
+	v->state = VCPU_RUNNING;
+}
+
+/* Run a loop up to its VMMCALL. Where its times go: as repetition `rep` of `out`. */
+static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsigned int rep)
+{
+	const uint64_t *cpuid = &v->stats.cycles[KIND_CPUID];
+	unsigned int cpuids = 0;
+
+	set_cpl(v, l->cpl);
+	v->vmcb->save.rip = CAL_CODE + (uint64_t)(l->entry - cal_begin);
+	v->gpr[REG_RDI] = l->rdi;
+	v->gpr[REG_RSI] = l->rsi;
+	v->gpr[REG_R8] = l->r8;
+	v->gpr[REG_R9] = CAL_LOG;
+	v->gpr[REG_R10] = l->parts;
+	v->gpr[REG_R11] = l->r11;
+	v->gpr[REG_RSP] = CAL_STACK_END;
+	v->flush = true;
+	v->exit_tsc = x86_rdtsc();
+	v->kind = KIND_OTHER;
+	for (unsigned int exits = 0;; exits++) {
+		uint64_t before = *cpuid, code;
+
+		svm_once(v);
+		if (*cpuid != before && cpuids < PARTS)
+			handled.part[rep][cpuids++] = *cpuid - before;
+		code = v->vmcb->ctl.exit_code;
+		if (code == EXIT_VMMCALL)
+			break;
+		if (code == EXIT_NMI) {
+			x86_stgi();
+			x86_clgi();
+			continue;
+		}
+		if (exits == EXITS_MAX ||
+		    (code != EXIT_CPUID && code != EXIT_NPF && code != EXIT_PF &&
+		     code != EXIT_CR3_WRITE && code != EXIT_INVLPG))
+			vm_fail("calibrating: exit 0x%lx at 0x%lx", code, v->vmcb->save.rip);
+		svm_exit(v);
+	}
+	must(tf_mem_read(vm.mmu, gpa(CAL_LOG), stamps, (l->parts + 1) * sizeof(stamps[0])));
+	for (unsigned int i = 0; i < l->parts; i++)
+		out->part[rep][i] = stamps[i + 1] - stamps[i];
+}
+
+/* The sum, over the parts, of the median of the repetitions. */
+static uint64_t typical(const struct samples *of, unsigned int parts)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < parts; i++) {
+		uint64_t s[REPS];
+
+		for (unsigned int r = 0; r < REPS; r++) {
+			unsigned int k = r;
+
+			for (; k && s[k - 1] > of->part[r][i]; k--)
+				s[k] = s[k - 1];
+			s[k] = of->part[r][i];
+		}
+		sum += s[REPS / 2];
+	}
+	return sum;
+}
+
+/* What a loop takes. The first run warms up; the last takes its place. */
+static uint64_t measure(struct vcpu *v, const struct loop *l)
+{
+	for (unsigned int r = 0; r <= REPS; r++)
+		run(v, l, &taken, r % REPS);
+	return typical(&taken, l->parts);
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* ---- what is measured ---- */
+
+/* In one mode, cycles for each. */
+struct events {
+	uint64_t fault, invlpg, cr3;
+};
+
+static uint64_t measure_exit(struct vcpu *v)
+{
+	const struct loop l = {.entry = cal_exit, .cpl = 3, .parts = PARTS};
+	uint64_t all = measure(v, &l);
+
+	return less(all, typical(&handled, PARTS)) / PARTS;
+}
+
+static void measure_events(struct vcpu *v, struct events *e)
+{
+	const struct loop touch = {
+		.entry = cal_touch,
+		.cpl = 3,
+		.parts = PARTS,
+		.rdi = CAL_HOLES_AT,
+	};
+	const struct loop unmap = {.entry = cal_unmap, .parts = PARTS};
+	const struct loop cr3 = {
+		.entry = cal_cr3,
+		.parts = PARTS,
+		.rdi = CAL_PAGES_AT,
+		.rsi = CAL_OTHER_PML4,
+		.r11 = CAL_PML4,
+	};
+
+	for (unsigned int r = 0; r <= REPS; r++) {
+		run(v, &touch, &taken, r % REPS);
+		run(v, &unmap, &retaken, r % REPS);
+	}
+	e->fault = typical(&taken, PARTS) / PARTS;
+	e->invlpg = typical(&retaken, PARTS) / PARTS;
+	e->cr3 = measure(v, &cr3) / PARTS;
+}
+
+static uint64_t measure_miss(struct vcpu *v)
+{
+	struct loop l = {
+		.entry = cal_chase,
+		.cpl = 3,
+		.parts = PARTS,
+		.rdi = CAL_PAGES_AT,
+		.rsi = PAGES - 1,
+		.r8 = PAGES / PARTS,
+	};
+	uint64_t all = measure(v, &l);
+
+	l.rsi = FEW_PAGES - 1;
+	return less(all, measure(v, &l)) / (PAGES - FEW_PAGES);
+}
+
+/* The first repetitions are the ones that count here: each has a leaf table of its own, which has
+ * no shadow yet. (The first leaf table had one, for the writes of CR3.) */
+static uint64_t measure_fill(struct vcpu *v)
+{
+	uint64_t first, again;
+	struct loop l = {
+		.entry = cal_chase,
+		.cpl = 3,
+		.parts = 4,
+		.rsi = 511,
+		.r8 = 512 / 4,
+	};
+
+	for (unsigned int r = 0; r < 2 * REPS; r++) {
+		l.rdi = CAL_PAGES_AT + (1 + r % REPS) * 0x200000ull;
+		run(v, &l, r < REPS ? &taken : &retaken, r % REPS);
+	}
+	first = typical(&taken, l.parts);
+	again = typical(&retaken, l.parts);
+	return less(first, again) / 512;
+}
+
+static uint64_t measure_ipkc(struct vcpu *v)
+{
+	const struct loop l = {.entry = cal_arith, .cpl = 3, .parts = PARTS, .r8 = 150};
+
+	return l.parts * l.r8 * CAL_ARITH_INSNS * 1000 / measure(v, &l);
+}
+
+static void to_shadow(struct vcpu *v)
+{
+	vcpu_sync_regs(v);
+	svm_watch(v, true);
+	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
+	vcpu_forget_insns(v);
+	v->flush = true;
+}
+
+static void to_nested(struct vcpu *v)
+{
+	svm_to_nested(v);
+	svm_watch(v, false);
+	tf_vcpu_set_mode(v->mmu, TF_NESTED);
+	vcpu_forget_insns(v);
+}
+
+/* What touches many pages comes last: an emulator's TLB grows with the use of it, for a while, and
+ * then each exit costs more. */
+static void measure_all(struct vcpu *v, struct tf_costs *c)
+{
+	struct events nested, shadow;
+
+	c->exit = measure_exit(v);
+	c->ipkc = measure_ipkc(v);
+	measure_events(v, &nested);
+	to_shadow(v);
+	measure_events(v, &shadow);
+	c->fault = less(shadow.fault, nested.fault);
+	c->cr3 = less(shadow.cr3, nested.cr3);
+	c->invlpg = less(shadow.invlpg, nested.invlpg);
+	to_nested(v);
+	c->miss_nested = measure_miss(v);
+	to_shadow(v);
+	c->fill = measure_fill(v);
+	c->miss_shadow = measure_miss(v);
+}
+
+void svm_calibrate(struct vcpu *v)
+{
+	const struct tf_config conf = {
+		.mode = TF_NESTED,
+		.nested = TF_NPT,
+		.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid),
+		.vcpus = 1,
+		.host_1g = x86_cpuid(0x80000001, 0).edx & (1u << 26),
+		.large_backing = true,
+	};
+	static struct vcpu before;
+	struct tf_vm *real = vm.mmu;
+	struct tf_host host = *vm.host;
+	uint64_t began = x86_rdtsc(), free_bytes = pages_free_bytes();
+
+	before = *v;
+	host.page_alloc = cal_page_alloc;
+	vm.start_tsc = began; /* flushes find the vCPU by its stack from now on (core/host.c) */
+	must(tf_vm_create(&host, &conf, &vm.mmu));
+	must(tf_mem_add(vm.mmu, gpa(0), CAL_DATA + PAGES * TF_PAGE_SIZE, 0));
+	must(tf_vcpu_create(vm.mmu, 0, 0, &v->mmu));
+	put_guest();
+	x86_clgi();
+	start_guest(v);
+	measure_all(v, &vm.costs);
+	x86_stgi();
+	tf_vm_destroy(vm.mmu);
+	vm.mmu = real;
+	vm.start_tsc = 0;
+	*v = before;
+	x86_write_cr4(v->host_cr4);
+	HV_ASSERT(pages_free_bytes() == free_bytes);
+	vm.calibration_cycles = x86_rdtsc() - began;
+}

@@ -1,0 +1,521 @@
+/* The meter of a vCPU: when it reads what, and the intercepts that this takes.
+ *
+ * A *reading* is what the vCPU did in about PERIOD_MS: time, exits and their cycles as they are
+ * counted anyway, and
+ *  - page faults, CR3 writes and INVLPGs of the guest. On a shadow root they exit and are counted
+ *    all. On a nested root they exit in a *window* (svm/pace.h) only, and the reading tells as many
+ *    as there would have been in all of it. The exits are handled as the CPU would have: a fault is
+ *    injected again, a flush is a flush of everything.
+ *  - TLB misses, from a *source*: the CPU's counters (cpu/pmc.h), or the engine's sample of
+ * accessed bits between an entry and the next exit that nested mode would have had as well. Which
+ * entry is left to chance, lest it always be the one after a timer tick. A CR3 write, which loses
+ * the TLB too, ends it in either mode, and so exits meanwhile.
+ *
+ * Nothing wakes the guest for it but a timer, for guests that never exit. All that the meter does
+ * costs, and what can wait, waits until the budget allows it.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#include "svm/meter.h"
+
+#include "core/cmdline.h"
+#include "core/report.h"
+#include "core/vm.h"
+#include "cpu/x86.h"
+#include "svm/svm.h"
+
+#define CR3_SPACE 0x7ffffffffffff000ull
+
+#define PERIOD_MS	20u
+#define TIMER_MS	5u  /* after the period: a guest that has a tick is read at that */
+#define SAMPLE_MS	5u  /* between samples, at least */
+#define WAIT_MS		80u /* for what was spent, at most */
+#define TRACE_MS	50u
+#define SKIP_MOST	3u
+#define LIMIT_LEAST	4u
+#define LIMIT_MOST	64u
+#define WINDOW_LEAST_US 100u
+#define WINDOW_MOST_US	4000u
+
+static uint64_t ms(uint64_t n)
+{
+	return n * vm.tsc_khz;
+}
+
+static uint64_t us(uint64_t n)
+{
+	return n * vm.tsc_khz / 1000;
+}
+
+/* Xorshift64*; for which exits are looked at. */
+static uint64_t chance(struct meter *m, uint64_t below)
+{
+	m->random ^= m->random >> 12;
+	m->random ^= m->random << 25;
+	m->random ^= m->random >> 27;
+	return (m->random * 0x2545f4914f6cdd1dull >> 32) % below;
+}
+
+/* Would nested mode not have had an exit of this kind? */
+static bool is_shadow_kind(enum exit_kind k)
+{
+	switch (k) {
+	case KIND_PF:
+	case KIND_CR3_READ:
+	case KIND_CR3_WRITE:
+	case KIND_INVLPG:
+	case KIND_INVPCID:
+		return true;
+	case KIND_CR4:
+		return !vm.watch_cr4;
+	default:
+		return false;
+	}
+}
+
+static void spend(struct vcpu *v, uint64_t cycles)
+{
+	struct meter *m = &v->meter;
+
+	pace_spend(&m->pace, m->now, cycles);
+	if (v->shadow && is_shadow_kind(v->kind))
+		m->shadow_spent += cycles;
+}
+
+/* The clock at the beginning of the current exit. (It does not go back where an exit costs less
+ * than was thought.) */
+static void clock_set(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t now = vcpu_awake(v) - m->pace.spent - m->sent;
+
+	if (m->exit_tsc == v->exit_tsc)
+		return;
+	m->exit_tsc = v->exit_tsc;
+	m->exit_spent = m->pace.spent;
+	m->exit_sent = m->sent;
+	m->exit_shadow_spent = m->shadow_spent;
+	if ((int64_t)(now - m->now) > 0)
+		m->now = now;
+}
+
+static uint64_t exits_of(const struct vcpu *v)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int k = 0; k < KINDS; k++)
+		sum += v->stats.count[k];
+	return sum;
+}
+
+static void sums_take(const struct vcpu *v, struct meter_sums *s)
+{
+	const struct exit_stats *e = &v->stats;
+	const struct meter *m = &v->meter;
+
+	*s = (struct meter_sums){
+		.now = m->now,
+		.cr3_writes = e->count[KIND_CR3_WRITE],
+		.invlpgs = e->count[KIND_INVLPG] + e->count[KIND_INVPCID],
+		.faults = m->faults,
+		.own_exits = m->own_exits,
+		/* Of this exit nothing is in the sums yet. */
+		.spent = m->exit_spent,
+		.sent = m->exit_sent,
+		.shadow_spent = m->exit_shadow_spent,
+	};
+	for (unsigned int k = 0; k < KINDS; k++) {
+		s->exits += e->count[k];
+		s->exit_cycles += e->cycles[k];
+		if (!is_shadow_kind(k))
+			continue;
+		s->shadow_exits += e->count[k];
+		s->shadow_cycles += e->cycles[k];
+	}
+}
+
+/* The next reading begins. */
+static void restart(struct vcpu *v)
+{
+	sums_take(v, &v->meter.base);
+	v->meter.covered = 0;
+}
+
+/* ---- intercepts ---- */
+
+/* On a nested root; a shadow root has them all (svm/mode.c). */
+static void intercept(struct vcpu *v)
+{
+	struct vmcb_control *c = &v->vmcb->ctl;
+	const struct meter *m = &v->meter;
+
+	if (v->shadow)
+		return;
+	if (m->window.open) {
+		c->exceptions |= 1u << EXC_PF;
+		c->intercept1 |= INT1_INVLPG;
+		c->intercept3 |= INT3_INVPCID;
+	} else {
+		c->exceptions &= ~(1u << EXC_PF);
+		c->intercept1 &= ~INT1_INVLPG;
+		c->intercept3 &= ~INT3_INVPCID;
+	}
+	if (v->watched || m->window.open || m->samples)
+		c->cr_write |= 1u << 3;
+	else
+		c->cr_write &= (uint16_t) ~(1u << 3);
+}
+
+/* Of legacy paging nothing is asked: it has no shadow root to go to, and its CR3 is more than a
+ * register. */
+static bool has_long_paging(const struct vcpu *v)
+{
+	return v->vmcb->save.efer & EFER_LMA;
+}
+
+/* ---- sources of TLB misses ---- */
+
+static bool sampling_begin(struct vcpu *v)
+{
+	struct tf_regs regs;
+
+	vcpu_read_regs(v, &regs);
+	return tf_sample_begin(v->mmu, &regs);
+}
+
+static void sampling_end(struct vcpu *v, uint64_t cycles)
+{
+	tf_sample_end(v->mmu, cycles);
+}
+
+static const struct meter_source sampling = {
+	.name = "sample",
+	.begin = sampling_begin,
+	.end = sampling_end,
+};
+
+/* ---- readings ---- */
+
+static void reading_take(struct vcpu *v, struct tf_reading *r)
+{
+	struct meter *m = &v->meter;
+	const struct meter_sums *a = &m->base;
+	struct meter_sums b;
+	uint64_t spent, extra;
+
+	sums_take(v, &b);
+	spent = b.spent - a->spent;
+	extra = spent + b.sent - a->sent;
+	*r = (struct tf_reading){.cycles = b.now - a->now, .meter_cycles = spent};
+	r->exits = b.exits - a->exits;
+	r->exit_cycles = b.exit_cycles - a->exit_cycles + r->exits * vm.costs.exit;
+	/* Its own exits are no part of the guest's life. */
+	r->exits -= b.own_exits - a->own_exits;
+	r->exit_cycles -= extra < r->exit_cycles ? extra : r->exit_cycles;
+	if (v->shadow) {
+		uint64_t own = b.shadow_spent - a->shadow_spent;
+
+		r->shadow_exits = b.shadow_exits - a->shadow_exits;
+		r->shadow_cycles =
+			b.shadow_cycles - a->shadow_cycles + r->shadow_exits * vm.costs.exit;
+		r->shadow_cycles -= own < r->shadow_cycles ? own : r->shadow_cycles;
+		r->event_cycles = r->cycles;
+		r->faults = b.faults - a->faults;
+		r->cr3_writes = b.cr3_writes - a->cr3_writes;
+		r->invlpgs = b.invlpgs - a->invlpgs;
+	} else if (m->covered) {
+		const unsigned int *n = m->window.count;
+
+		r->event_cycles = r->cycles;
+		r->faults = pace_scale(n[WINDOW_FAULT], r->cycles, m->covered);
+		r->cr3_writes = pace_scale(n[WINDOW_CR3], r->cycles, m->covered);
+		r->invlpgs = pace_scale(n[WINDOW_INVLPG], r->cycles, m->covered);
+	}
+	if (m->source->read)
+		m->source->read(v, r);
+}
+
+/* The reading stands for more time than it was taken in. */
+static void reading_stretch(struct tf_reading *r, uint64_t cycles)
+{
+	uint64_t *const member[] = {
+		&r->exits,	  &r->exit_cycles,  &r->shadow_exits,	&r->shadow_cycles,
+		&r->event_cycles, &r->faults,	    &r->cr3_writes,	&r->invlpgs,
+		&r->tlb_misses,	  &r->instructions, &r->counted_cycles,
+	};
+
+	for (unsigned int i = 0; i < sizeof(member) / sizeof(member[0]); i++)
+		*member[i] = pace_scale(*member[i], cycles, r->cycles);
+	r->cycles = cycles;
+}
+
+static void tell(struct vcpu *v, const struct tf_verdict *d)
+{
+	struct meter *m = &v->meter;
+	uint64_t began = x86_rdtsc();
+
+	if (d->switched)
+		report_switch(v->index, d);
+	if (cmdline.trace && began - m->traced_tsc >= ms(TRACE_MS)) {
+		m->traced_tsc = began;
+		report_sample(v->index, d, pace_scale(m->pace.spent, 1000000, vcpu_awake(v) + 1));
+	}
+	m->sent += x86_rdtsc() - began;
+}
+
+/* `cycles`: the time that the reading stands for, at least its own. */
+static void note(struct vcpu *v, uint64_t cycles)
+{
+	struct meter *m = &v->meter;
+	enum tf_mode wanted = __atomic_load_n(&vm.mode_wanted, __ATOMIC_ACQUIRE);
+	uint64_t began = x86_rdtsc();
+	struct tf_reading r;
+	struct tf_regs regs;
+	struct tf_verdict d;
+
+	reading_take(v, &r);
+	if (!r.cycles)
+		return;
+	if (cycles > r.cycles)
+		reading_stretch(&r, cycles);
+	vcpu_read_regs(v, &regs);
+	tf_choice_note(v->mmu, &regs, &r, &d);
+	spend(v, x86_rdtsc() - began);
+	m->noted = m->now;
+	if (d.mode != wanted)
+		svm_switch(wanted, d.mode);
+	if (d.switched || cmdline.trace)
+		tell(v, &d);
+	restart(v);
+}
+
+/* ---- samples ---- */
+
+static void sample_end(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t began = x86_rdtsc();
+	uint64_t guest = v->guest_cycles - m->sample_guest;
+	uint64_t switches = (exits_of(v) + 1 - m->sample_exits) * vm.costs.exit;
+
+	m->samples = false;
+	intercept(v);
+	m->source->end(v, guest > switches ? guest - switches : 1);
+	m->sample_count++;
+	m->sample_at = m->now + ms(SAMPLE_MS);
+	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
+	spend(v, x86_rdtsc() - began);
+}
+
+/* Would nested mode have had this exit as well? */
+static bool is_common(const struct vcpu *v)
+{
+	return !v->meter.own && !is_shadow_kind(v->kind);
+}
+
+void meter_enter(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t began = x86_rdtsc();
+
+	m->begins = false;
+	if (v->switch_tsc || !has_long_paging(v))
+		return;
+	m->samples = m->source->begin(v);
+	m->sample_began = m->now;
+	m->sample_guest = v->guest_cycles;
+	m->sample_exits = exits_of(v) + 1; /* the one that is about to end */
+	m->sample_at = m->now + ms(SAMPLE_MS);
+	intercept(v);
+	spend(v, x86_rdtsc() - began);
+}
+
+/* ---- windows ---- */
+
+static void window_begin(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t limit = ms(PERIOD_MS) / 1000000 * PACE_PPM / 2 / (m->event_cost + 1);
+
+	if (limit < LIMIT_LEAST)
+		limit = LIMIT_LEAST;
+	if (limit > LIMIT_MOST)
+		limit = LIMIT_MOST;
+	window_open(&m->window, m->now, (unsigned int)limit, us(WINDOW_LEAST_US),
+		    us(WINDOW_MOST_US));
+	m->window_count++;
+	vcpu_forget_insns(v);
+	intercept(v);
+}
+
+static void window_end(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+
+	m->covered = window_close(&m->window, m->now);
+	/* Once in a reading, at a time of chance. */
+	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2);
+	intercept(v);
+}
+
+void meter_event(struct vcpu *v, enum window_event e)
+{
+	struct meter *m = &v->meter;
+
+	clock_set(v);
+	m->own = !v->watched || e != WINDOW_CR3;
+	if (m->window.open)
+		window_count(&m->window, m->now, e);
+}
+
+void meter_timed(struct vcpu *v)
+{
+	v->meter.own = true;
+	clock_set(v);
+}
+
+void meter_own_exit(struct vcpu *v, uint64_t cycles)
+{
+	struct meter *m = &v->meter;
+	/* The other part was told as it was spent. */
+	uint64_t told = m->pace.spent - m->exit_spent + m->sent - m->exit_sent;
+	uint64_t cost = cycles - told + vm.costs.exit;
+
+	m->own = false;
+	m->own_exits++;
+	m->event_cost = (m->event_cost * 7 + cost) / 8;
+	spend(v, cost);
+}
+
+/* ---- the clockwork ---- */
+
+/* When to look again. */
+static void look_later(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t at = m->due, sample = m->sample_at, window = m->window_at;
+
+	if (m->samples || m->window.open) {
+		m->look = 0;
+		return;
+	}
+	if (m->source->begin && sample < m->pace.free_at)
+		sample = m->pace.free_at;
+	if (window < m->pace.free_at)
+		window = m->pace.free_at;
+	if (m->source->begin && sample < at)
+		at = sample;
+	if (!v->shadow && window < at)
+		at = window;
+	m->look = at + m->pace.spent + m->sent; /* of the time awake */
+}
+
+/* For a guest that does not exit by itself. */
+static void timer_set(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t left = m->due > m->now ? m->due - m->now : 0;
+
+	m->timer = v->exit_tsc + left + ms(TIMER_MS);
+	svm_timer_arm(v);
+}
+
+void meter_start(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+
+	m->random = cmdline.seed * 0x9e3779b97f4a7c15ull + v->index + 1;
+	m->random += !m->random;
+	m->source = &sampling;
+	m->pace.wait_most = ms(WAIT_MS);
+	m->event_cost = 3 * vm.costs.exit;
+	m->window.next = us(WINDOW_MOST_US) / 4;
+	m->due = ms(PERIOD_MS);
+	m->window_at = chance(m, ms(PERIOD_MS) / 2);
+	restart(v);
+	look_later(v);
+	timer_set(v);
+}
+
+void meter_exit(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	bool common;
+
+	clock_set(v);
+	common = is_common(v);
+	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS)))
+		sample_end(v);
+	if (m->window.open && window_is_over(&m->window, m->now)) {
+		window_end(v);
+		/* What it tells is told of the address space that it was in. */
+		if (cmdline.grain == TF_GRAIN_SPACE)
+			note(v, m->now - m->noted);
+	}
+	if (m->now >= m->due) {
+		note(v, m->now - m->noted);
+		m->due = m->now + ms(PERIOD_MS);
+		timer_set(v);
+	}
+	if (!v->shadow && !m->window.open && m->now >= m->window_at &&
+	    pace_is_free(&m->pace, m->now) && has_long_paging(v))
+		window_begin(v);
+	if (m->source->begin && common && !m->samples && m->now >= m->sample_at &&
+	    pace_is_free(&m->pace, m->now)) {
+		m->begins = !m->skip;
+		m->skip -= m->skip != 0;
+	}
+	look_later(v);
+}
+
+/* ---- what happens to the vCPU ---- */
+
+void meter_sleep(struct vcpu *v)
+{
+	v->meter.timer = 0;
+	svm_timer_arm(v);
+}
+
+void meter_wake(struct vcpu *v)
+{
+	timer_set(v);
+}
+
+/* With grain=space a reading belongs to one address space. */
+static void space_changes(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+
+	if (m->window.open && !v->shadow) {
+		window_end(v);
+		note(v, m->now - m->noted);
+		return;
+	}
+	if (!v->watched)
+		return;
+	/* Where there are more changes than the budget has readings for, that of the space which is
+	 * there when it is time for the next stands for all the time that has passed. */
+	if (pace_is_free(&m->pace, m->now))
+		note(v, m->now - m->noted);
+	else
+		restart(v);
+}
+
+void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
+{
+	bool changes = cmdline.grain == TF_GRAIN_SPACE && ((from ^ to) & CR3_SPACE);
+
+	if (!v->meter.samples && !changes)
+		return;
+	clock_set(v);
+	if (v->meter.samples)
+		sample_end(v);
+	if (changes)
+		space_changes(v);
+}
+
+void meter_root(struct vcpu *v)
+{
+	v->meter.window.open = false;
+	v->meter.look = 0;
+	restart(v);
+}

@@ -1,0 +1,95 @@
+/* The meter: what each vCPU does with its time, told to the engine, which chooses the mode by it.
+ *
+ * Lock: none. A vCPU's meter belongs to its own CPU; the report reads its sums from another.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_SVM_METER_H
+#define HV_SVM_METER_H
+
+#include <twofold/choice.h>
+
+#include "svm/pace.h"
+
+struct vcpu;
+
+/* Where the number of TLB misses comes from. */
+struct meter_source {
+	const char *name;
+	/* Begin a measurement with this entry, until end(); false: there is nothing to measure.
+	 * NULL: this source needs none. */
+	bool (*begin)(struct vcpu *v);
+	/* The guest ran for so many cycles since begin(). */
+	void (*end)(struct vcpu *v, uint64_t cycles);
+	/* Add what was counted since the last call, or NULL. */
+	void (*read)(struct vcpu *v, struct tf_reading *r);
+};
+
+/* Sums at the beginning of a reading; what a reading tells is the difference to those at its end.
+ */
+struct meter_sums {
+	uint64_t now;
+	uint64_t exits, exit_cycles;
+	uint64_t shadow_exits, shadow_cycles;
+	uint64_t cr3_writes, invlpgs;
+	uint64_t faults;
+	uint64_t own_exits;
+	uint64_t spent, shadow_spent, sent;
+};
+
+struct meter {
+	uint64_t look; /* v->awake at which meter_exit() has something to do; 0: at every exit */
+	uint64_t now;  /* the meter's clock (svm/pace.h), at the last exit that it looked at */
+	/* At the beginning of that exit: when it was, and what had been spent. */
+	uint64_t exit_tsc, exit_spent, exit_shadow_spent, exit_sent;
+	uint64_t timer;	   /* host TSC of the timer for guests that do not exit; 0: none */
+	bool armed;	   /* the real timer is set to it */
+	bool own;	   /* the current exit is the meter's alone */
+	bool begins;	   /* a sample begins with the next entry */
+	bool samples;	   /* one is under way */
+	unsigned int skip; /* exits to let pass before the next sample */
+	uint64_t random;
+
+	const struct meter_source *source;
+	struct pace pace;
+	struct window window;
+	uint64_t due;	    /* the next reading ends */
+	uint64_t sample_at; /* the next sample, window: not before */
+	uint64_t window_at;
+	uint64_t sample_began;
+	uint64_t sample_guest; /* v->guest_cycles when the sample began */
+	uint64_t sample_exits; /* how many exits there had been then */
+	uint64_t event_cost;   /* of an exit in a window, about */
+	uint64_t sent;	       /* cycles for sending events: no part of the guest's life */
+	uint64_t traced_tsc;   /* when the last `sample` event was sent */
+	uint64_t noted;	       /* when the engine was last told */
+	struct meter_sums base;
+	uint64_t covered; /* how long this reading's window counted; 0: there was none yet */
+
+	uint64_t faults;       /* #PF that were the guest's own, in shadow mode */
+	uint64_t own_exits;    /* exits that were the meter's alone */
+	uint64_t shadow_spent; /* of pace.spent, within exits of shadow mode alone */
+	uint64_t sample_count, window_count;
+};
+
+/* Before its first entry; own CPU, as all that follow. */
+void meter_start(struct vcpu *v);
+/* An exit was handled, and v->awake >= look. */
+void meter_exit(struct vcpu *v);
+/* Right before an entry, and `begins`. */
+void meter_enter(struct vcpu *v);
+/* The current exit was made by the meter's timer. */
+void meter_timed(struct vcpu *v);
+/* An exit ends that was the meter's `own`, after so many cycles. */
+void meter_own_exit(struct vcpu *v, uint64_t cycles);
+/* It goes to sleep; it woke up. */
+void meter_sleep(struct vcpu *v);
+void meter_wake(struct vcpu *v);
+/* A page fault, a write of CR3, an INVLPG of the guest on a nested root: all but the writes of CR3
+ * of a watched vCPU exit for the meter alone. */
+void meter_event(struct vcpu *v, enum window_event e);
+/* CR3 is about to be written. */
+void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to);
+/* It goes over to a root of the other kind. */
+void meter_root(struct vcpu *v);
+
+#endif
