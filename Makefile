@@ -1,7 +1,7 @@
 # Twofold's build. Sources are found by place; nothing is listed by name.
 #
 #   make            the hypervisor, the command, the guests' programs
-#   make run        boots stock Debian Linux twice (nested, shadow) and prints one table
+#   make run        boots stock Debian Linux in each mode (nested, shadow, auto) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
 #   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | bench-groups | faults | soak | stress |
 #        iso | setup | clean | distclean

@@ -204,7 +204,7 @@ static void changes_add(const struct history *h, unsigned int row, struct cell *
 	for (; *next < h->changes_n && h->changes[*next].t <= t; (*next)++) {
 		const struct change *c = &h->changes[*next];
 
-		if (!is_change_in_row(h, row, c))
+		if (!is_change_in_row(h, row, c) || c->from == c->to)
 			continue;
 		if (c->t > *from) {
 			span_add(h, cells, *from, c->t, *mode, asleep);
@@ -220,7 +220,8 @@ static void changes_add(const struct history *h, unsigned int row, struct cell *
 static enum mode mode_first(const struct history *h, unsigned int row, const struct sample *s)
 {
 	for (size_t i = 0; i < h->changes_n && h->changes[i].t <= s->t; i++) {
-		if (is_change_in_row(h, row, &h->changes[i]))
+		if (is_change_in_row(h, row, &h->changes[i]) &&
+		    h->changes[i].from != h->changes[i].to)
 			return h->changes[i].from;
 	}
 	return s->mode;
@@ -324,7 +325,8 @@ static void changes_put(struct drawing *d, const char *name, const uint64_t *spa
 	for (size_t i = 0; i < h->changes_n; i++) {
 		const struct change *c = &h->changes[i];
 
-		if (c->to != mode || (space && c->space != *space) || column_of(h, c->t) == last)
+		if (c->to != mode || c->from == mode || (space && c->space != *space) ||
+		    column_of(h, c->t) == last)
 			continue;
 		last = column_of(h, c->t);
 		fprintf(d->f, "%.6g\n", c->t);

@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "choice.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,10 +146,9 @@ int choice_set_seed(struct choice *c, const char *arg)
 {
 	size_t digits = strspn(arg, "0123456789");
 
-	errno = 0;
-	c->seed = strtoull(arg, NULL, 10);
-	if (!digits || arg[digits] || errno) {
-		say("--seed %s: give a whole number below 2 to the power of 64", arg);
+	c->seed = strtoull(arg, NULL, 10); /* ULLONG_MAX when it is beyond */
+	if (!digits || arg[digits] || c->seed > UINT32_MAX) {
+		say("--seed %s: give a number from 0 to %u", arg, UINT32_MAX);
 		return EXIT_BAD_USAGE;
 	}
 	c->seeded = true;

@@ -5,6 +5,7 @@
  * take its root away; the host's flush makes it come back through tf_vcpu_load).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "choice/choice.h"
 #include "modes/shadow.h"
 #include "vm.h"
 
@@ -126,7 +127,9 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	vm_op_begin(&op, vm);
 	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->joined)
 		group_join(&op, v);
-	group_count_mode(&op, v, __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW);
+	group_count_mode(&op, v,
+			 __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW ||
+				 spaces_any_shadow(vm));
 	group_chores(&op, v);
 	if (v->running != m)
 		change_mode(&op, v, m);
@@ -143,6 +146,8 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 		}
 		break;
 	}
+	if (s == TF_OK && m == &mode_shadow && spaces_any_shadow(vm))
+		gate_close(&op, vm, gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT));
 	vm_op_end(&op, vm);
 	return s;
 }
@@ -235,6 +240,8 @@ __attribute__((hot)) void tf_shadow_fault(struct tf_vcpu *v, const struct tf_acc
 void tf_nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out)
 {
 	nested_fault(v, at, flags, out);
+	if (out->end == TF_GATE && !space_has_gate(v, gpa_to_gfn(at)))
+		nested_fault(v, at, flags & ~(uint32_t)TF_WALK, out);
 }
 
 enum tf_status tf_walk(struct tf_vcpu *v, const struct tf_access *a, bool set_ad,

@@ -4,6 +4,7 @@
  * the groups one by one, and gives pages back only after the flush (docs/locking.md).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "choice/choice.h"
 #include "vm.h"
 
 #include "base/mem.h"

@@ -178,7 +178,8 @@ static const char *check_block(struct tf_vm *vm, struct block *b)
 		if (why)
 			return why;
 		live += (word & FRAME_BACKED) != 0;
-		held += ((word & FRAME_TRACKED) != 0) + ((word & FRAME_LOG) != 0);
+		held += ((word & FRAME_TRACKED) != 0) + ((word & FRAME_LOG) != 0) +
+			((word & FRAME_GATE) != 0);
 	}
 	CHECK(live == b->live, "a block's count of backed frames is wrong");
 	CHECK(held == b->held, "a block's count of held frames is wrong");

@@ -10,7 +10,6 @@
 #include "choice/choice.h"
 
 #include "base/mem.h"
-#include "groups/group.h"
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
@@ -234,31 +233,6 @@ static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf
 	return u;
 }
 
-/* Watching makes the CR3 writes of those exit who run nested. It goes on while it gains more than
- * it costs; then every space runs nested and nobody is watched. */
-static void watch_account(struct choice *c, const struct unit *u, const struct account *a,
-			  const struct tf_reading *r, struct tf_verdict *out)
-{
-	uint64_t cost, gain;
-	if (!c->shadow_units)
-		return;
-	if (u->mode == TF_SHADOW) {
-		cost = a->shadow_loss;
-		gain = a->nested_loss;
-	} else {
-		cost = r->shadow_cycles + r->shadow_exits * c->conf.costs.exit;
-		gain = 0;
-	}
-	c->watch_loss = c->watch_loss + cost > gain ? c->watch_loss + cost - gain : 0;
-	if (c->watch_loss <
-	    a->price_shadow + a->price_nested + c->shadow_units * c->stop[TF_SHADOW])
-		return;
-	c->watch_loss = 0;
-	out->why = "watching address spaces has cost more than it gained";
-	out->switched = true;
-	spaces_retire(c);
-}
-
 static void verdict_fill(const struct choice *c, const struct unit *u, const struct rates *rates,
 			 const struct tf_reading *r, const struct account *a,
 			 const struct ruling *ruling, struct tf_verdict *out)
@@ -323,14 +297,19 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 	if (ruling.mode != u->mode) {
 		out->switched = true;
 		change(c, u, ruling.mode, a.price_shadow, v->vm->conf.vcpus);
-	} else if (counts && c->conf.grain == TF_GRAIN_SPACE) {
-		watch_account(c, u, &a, r, out);
 	}
 	out->unit_mode = u->mode;
 	out->mode = u->mode;
+	bool rest = c->conf.grain == TF_GRAIN_SPACE && out->switched && !c->shadow_units;
 	if (c->conf.grain == TF_GRAIN_SPACE)
 		out->mode = c->shadow_units ? TF_SHADOW : TF_NESTED;
 	lock_drop(&op, &c->lock);
+	/* Whoever counts as one that may come back to shadow tables looks again. */
+	for (unsigned int i = 0; rest && i < v->vm->conf.vcpus; i++) {
+		struct tf_vcpu *each = __atomic_load_n(&v->vm->vcpu[i], __ATOMIC_ACQUIRE);
+		if (each)
+			__atomic_store_n(&each->chores, true, __ATOMIC_RELAXED);
+	}
 	vm_op_end(&op, v->vm);
 }
 

@@ -14,16 +14,7 @@
 
 #include "base/lock.h"
 #include "choice/policy.h"
-
-struct tf_vm;
-struct tf_vcpu;
-
-/* Events and the cycles of work in which they were counted: sums, in which what is older counts for
- * less. (A mean of rates would give a short stretch the weight of a long one.) */
-struct rates {
-	uint64_t misses, miss_cycles;
-	uint64_t faults, cr3_writes, invlpgs, event_cycles;
-};
+#include "groups/group.h"
 
 struct unit {
 	uint64_t key;	/* CR3's frame number plus one; 0: free */
@@ -50,25 +41,19 @@ struct choice {
 	struct unit whole;
 	uint64_t stop[2];	    /* cycles to go over to each mode, as it was lately */
 	uint64_t predicted, actual; /* of all units: what a new one begins with */
-	uint64_t watch_loss;   /* what watching costs spaces that run nested, less what it gains */
-	uint32_t generation;   /* of the spaces' modes; atomic */
-	uint32_t shadow_units; /* spaces that want shadow tables; atomic */
+	uint32_t generation;	    /* of the spaces' modes; atomic */
+	uint32_t shadow_units;	    /* spaces that want shadow tables; atomic */
 	struct unit *space[SPACE_BUCKETS];
 	hpa_t space_page[SPACE_BUCKETS];
 };
 
-/* A vCPU's part: its own CPU only. */
-struct chooser {
-	struct rates rates; /* grain vm: of this vCPU */
-	uint64_t resident, shadowed;
-	/* grain space, what the last load found: */
-	uint64_t key;
-	uint32_t generation;
-	bool shadow;
-};
-
 /* Does the vCPU's address space want shadow tables? Asked at each load in shadow mode. */
 bool space_wants_shadow(struct tf_vcpu *v);
+
+/* Is the frame the root of a space that wants shadow tables, which the vCPU was not told of? */
+bool space_has_gate(struct tf_vcpu *v, gfn_t root);
+/* Does any? */
+bool spaces_any_shadow(const struct tf_vm *vm);
 
 /* What a sample found: distinct pages touched, scaled to the whole space, in so many cycles. */
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
@@ -85,8 +70,6 @@ struct unit *space_find(struct choice *c, uint64_t cr3);
 /* Another space has come to its CR3. */
 void space_forget(struct choice *c, struct unit *u);
 void space_set_mode(struct choice *c, struct unit *u, enum tf_mode m);
-/* Every space to nested mode. */
-void spaces_retire(struct choice *c);
 
 /* ---- sample.c ---- */
 

@@ -4,7 +4,7 @@
 #include "choice/choice.h"
 
 #include "base/mem.h"
-#include "groups/group.h"
+#include "modes/shadow.h"
 
 static uint64_t key_of(uint64_t cr3)
 {
@@ -60,33 +60,47 @@ struct unit *space_get(struct choice *c, uint64_t cr3, uint64_t now)
 	return u;
 }
 
-void spaces_retire(struct choice *c)
-{
-	for (unsigned int b = 0; b < SPACE_BUCKETS; b++)
-		for (unsigned int i = 0; i < SPACE_BUCKET; i++)
-			space_set_mode(c, &c->space[b][i], TF_NESTED);
-}
-
-bool space_wants_shadow(struct tf_vcpu *v)
+bool tf_space_is_shadow(struct tf_vcpu *v, uint64_t cr3)
 {
 	struct choice *c = v->vm->choice;
 	struct chooser *own = &v->chooser;
 	if (!c || c->conf.grain != TF_GRAIN_SPACE)
-		return true;
-	const uint64_t key = key_of(v->cpu.r.cr3);
+		return false;
+	const uint64_t key = key_of(cr3);
 	uint32_t now = __atomic_load_n(&c->generation, __ATOMIC_ACQUIRE);
 	if (own->key == key && own->generation == now)
 		return own->shadow;
 	struct op op;
 	vm_op_begin(&op, v->vm);
 	lock_take(&op, &c->lock);
-	const struct unit *u = space_find(c, v->cpu.r.cr3);
+	const struct unit *u = space_find(c, cr3);
 	own->shadow = u && u->mode == TF_SHADOW;
 	own->generation = __atomic_load_n(&c->generation, __ATOMIC_RELAXED);
 	own->key = key;
 	lock_drop(&op, &c->lock);
 	vm_op_end(&op, v->vm);
 	return own->shadow;
+}
+
+bool space_wants_shadow(struct tf_vcpu *v)
+{
+	const struct choice *c = v->vm->choice;
+	return !c || c->conf.grain != TF_GRAIN_SPACE || tf_space_is_shadow(v, v->cpu.r.cr3);
+}
+
+bool space_has_gate(struct tf_vcpu *v, gfn_t root)
+{
+	/* A vCPU that was told of this space and got a nested root all the same: paging as it is
+	 * there is not for shadow tables. */
+	if ((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT == root.v)
+		return false;
+	return tf_space_is_shadow(v, root.v << TF_PAGE_SHIFT);
+}
+
+bool spaces_any_shadow(const struct tf_vm *vm)
+{
+	const struct choice *c = vm->choice;
+	return c && __atomic_load_n(&c->shadow_units, __ATOMIC_RELAXED);
 }
 
 void tf_space_set_mode(struct tf_vm *vm, uint64_t cr3, enum tf_mode m)

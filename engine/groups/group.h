@@ -10,7 +10,6 @@
 #define GROUPS_GROUP_H
 
 #include "base/lock.h"
-#include "choice/choice.h"
 #include "memory/memmap.h"
 #include "memory/pool.h"
 #include "tables/table.h"
@@ -18,6 +17,7 @@
 
 struct shadow;
 struct mmu_mode;
+struct choice;
 struct sampler;
 
 /* The shadow tables of a group: a directory of struct shadow by id, and the ids that are free.
@@ -85,6 +85,23 @@ struct psc {
 };
 
 #define PSC_ENTRIES 4u
+
+/* Events and the cycles of work in which they were counted: sums, in which what is older counts for
+ * less. (A mean of rates would give a short stretch the weight of a long one.) */
+struct rates {
+	uint64_t misses, miss_cycles;
+	uint64_t faults, cr3_writes, invlpgs, event_cycles;
+};
+
+/* A vCPU's part of the choice of modes. */
+struct chooser {
+	struct rates rates; /* grain vm: of this vCPU */
+	uint64_t resident, shadowed;
+	/* grain space, what the last load found: */
+	uint64_t key;
+	uint32_t generation;
+	bool shadow;
+};
 
 struct tf_vcpu {
 	struct tf_vm *vm;

@@ -361,7 +361,7 @@ uint64_t memmap_take(struct op *op, struct memmap *m, gfn_t f)
 {
 	struct block *b = memmap_block(m, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
-	const uint64_t keep = FRAME_TRACKED | FRAME_UNTRACKING | FRAME_LOG;
+	const uint64_t keep = FRAME_TRACKED | FRAME_UNTRACKING | FRAME_LOG | FRAME_GATE;
 	if (!fr)
 		return 0;
 	/* No look without the lock: who has it may have seen the slot before it was cut. */
@@ -391,6 +391,8 @@ void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 	/* First it is not whole, then not held: see block_is_large(). */
 	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
 	if (word & FRAME_TRACKED)
+		block_unhold(b);
+	if (word & FRAME_GATE)
 		block_unhold(b);
 	block_unhold(b);
 	if (b->live == 0 && b->large.v) {

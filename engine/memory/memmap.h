@@ -45,6 +45,7 @@
 #define FRAME_PIECE	 (UINT64_C(1) << 5) /* of a 2 MiB page that goes back as a whole */
 #define FRAME_UNTRACKING (UINT64_C(1) << 6) /* somebody visits the groups to end the trust */
 #define FRAME_LEAVING	 (UINT64_C(1) << 7) /* taken away; some CPU may still use it */
+#define FRAME_GATE	 (UINT64_C(1) << 8) /* nested tables leave it out: modes/gate.c */
 #define FRAME_ADDR	 UINT64_C(0x000ffffffffff000)
 
 struct frame {
@@ -63,9 +64,9 @@ struct block {
 	struct frame *frames; /* 512 */
 	hpa_t large;	      /* the 2 MiB page behind it, or 0 (block lock) */
 	uint32_t live;	      /* frames that are backed or leaving (block lock) */
-	uint32_t held;	      /* reasons, atomic, to map it by 4 KiB: tracked, logged, leaving */
-	uint32_t index;	      /* of the block: gfn >> 9; atomic, set before `frames` */
-	uint32_t lock;	      /* rank 15 */
+	uint32_t held;	/* reasons, atomic, to map it by 4 KiB: tracked, gate, logged, leaving */
+	uint32_t index; /* of the block: gfn >> 9; atomic, set before `frames` */
+	uint32_t lock;	/* rank 15 */
 	/* By group: pointers to 512 struct gframe, then heads of chains of 2 MiB shadow leaves. */
 	struct gframe *gframes[];
 };

@@ -32,7 +32,13 @@ extern const struct mmu_mode mode_nested, mode_shadow;
  * look again: somebody else may be at it, or have tracked it anew. */
 void frame_untrack(struct op *op, struct tf_vm *vm, gfn_t f);
 
+/* gate.c; no group's lock held */
+/* Nested tables leave the frame out from now on. */
+void gate_close(struct op *op, struct tf_vm *vm, gfn_t f);
+void gate_open(struct tf_vm *vm, gfn_t f);
+
 /* nested.c */
+/* A frame whose gate is closed ends a walk's fault with TF_GATE, and opens for any other. */
 void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
 /* The frame is tracked no more: if it is mapped, it may be written again, and its block be mapped
  * by one leaf. Group's lock. */

@@ -40,7 +40,7 @@ struct want {
 	unsigned int perm;
 };
 
-enum look { BACK, UNTRACK, INSTALL };
+enum look { BACK, UNTRACK, GATED, INSTALL };
 
 /* What the frame's word asks for. With the group's lock or in a section, until the leaf is there.
  */
@@ -51,6 +51,8 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 	uint64_t word = fr ? frame_word(fr) : 0;
 	if (!(word & FRAME_BACKED))
 		return BACK;
+	if (word & FRAME_GATE)
+		return GATED;
 	if (write && (word & FRAME_TRACKED))
 		return UNTRACK;
 	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
@@ -123,6 +125,14 @@ void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome
 			backed = true;
 		} else if (l == UNTRACK) {
 			frame_untrack(&op, vm, f);
+			s = TF_OK;
+		} else if (l == GATED) {
+			if (flags & TF_WALK) {
+				vm_op_end(&op, vm);
+				*out = (struct tf_outcome){.end = TF_GATE};
+				return;
+			}
+			gate_open(vm, f);
 			s = TF_OK;
 		}
 	} while (l != INSTALL && s == TF_OK);

@@ -132,6 +132,7 @@ struct vcpu {
 	uint32_t host_apic_id;
 	enum vcpu_state state;
 	enum exit_kind kind; /* of the current exit */
+	bool spaces;	     /* some address spaces may run on shadow tables, each by its mode */
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool shadow;	  /* the VMCB is set up for a shadow root now; only if watched */
 	bool flush;	  /* the next entry flushes the TLB */
@@ -149,6 +150,7 @@ struct vcpu {
 	uint64_t exit_tsc;	 /* when the current exit began */
 	uint64_t xcr0;		 /* the guest's */
 	uint64_t host_cr4;	 /* of its CPU, while it runs */
+	uint64_t space_entries;	 /* to shadow tables, for an address space */
 	uint64_t switch_tsc;	 /* it changes the mode since then; 0: it does not */
 	/* Awake, in the guest and in exits, by what it ran on: enum tf_mode. Of these, in the
 	 * guest. */

@@ -7,6 +7,8 @@
 #include "cpu/x86.h"
 #include "svm/svm.h"
 
+#define CR3_ADDR 0x000ffffffffff000ull
+
 struct mmio {
 	struct vcpu *v;
 	uint64_t gpa;
@@ -82,6 +84,8 @@ __attribute__((hot)) static void finish(struct vcpu *v, const struct tf_outcome 
 		break;
 	case TF_NO_MEMORY:
 		vm_fail("the machine has no memory left for the guest");
+	case TF_GATE:
+		HV_ASSERT(out->end != TF_GATE); /* only of a fault with TF_WALK */
 	}
 }
 
@@ -146,7 +150,7 @@ static void hostile_tables(struct vcpu *v, uint32_t flags)
 
 void exit_nested_fault(struct vcpu *v)
 {
-	uint64_t code = v->vmcb->ctl.exit_info1;
+	uint64_t code = v->vmcb->ctl.exit_info1, at = v->vmcb->ctl.exit_info2;
 	uint32_t flags = 0;
 	struct tf_outcome out;
 
@@ -155,7 +159,17 @@ void exit_nested_fault(struct vcpu *v)
 		flags |= TF_WRITE;
 	if (code & TF_PF_I)
 		flags |= TF_FETCH;
-	tf_nested_fault(v->mmu, gpa(v->vmcb->ctl.exit_info2), flags, &out);
+	if (code & NPF_GPT)
+		flags |= TF_WALK;
+	tf_nested_fault(v->mmu, gpa(at), flags, &out);
+	if (out.end == TF_GATE) {
+		/* The next load finds the address space itself, if it is this root's. */
+		if (!((v->vmcb->save.cr3 ^ at) & CR3_ADDR)) {
+			v->spaces = true;
+			return;
+		}
+		tf_nested_fault(v->mmu, gpa(at), flags & ~(uint32_t)TF_WALK, &out);
+	}
 	if (out.end == TF_DEVICE && (code & NPF_GPT))
 		hostile_tables(v, flags);
 	else

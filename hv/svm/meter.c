@@ -452,7 +452,7 @@ void meter_exit(struct vcpu *v)
 			note(v, m->now - m->noted);
 	}
 	if (m->now >= m->due) {
-		note(v, m->now - m->noted);
+		note(v, v->spaces && v->shadow ? 0 : m->now - m->noted);
 		m->due = m->now + ms(PERIOD_MS);
 		timer_set(v);
 	}
@@ -490,12 +490,12 @@ static void space_changes(struct vcpu *v)
 		note(v, m->now - m->noted);
 		return;
 	}
-	if (!v->watched)
+	if (!v->shadow)
 		return;
-	/* Where there are more changes than the budget has readings for, that of the space which is
-	 * there when it is time for the next stands for all the time that has passed. */
+	/* What a space did on shadow tables is told as it was; where there are more changes than
+	 * the budget has readings for, of some stays. */
 	if (pace_is_free(&m->pace, m->now))
-		note(v, m->now - m->noted);
+		note(v, 0);
 	else
 		restart(v);
 }

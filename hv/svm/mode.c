@@ -7,11 +7,16 @@
  * has a mode of its own, to those that have nested mode: the VMCB then holds the guest's own CR3.)
  * In nested mode the guest's registers are in the VMCB alone.
  *
+ * Where each address space has a mode of its own, a vCPU is watched only while it runs one that has
+ * shadow mode. It goes over when an exit finds it there: most often the nested fault at the gate
+ * that the engine keeps closed for this (engine/modes/gate.c).
+ *
  * A change is asked for by a request; each vCPU takes it by itself before its next entry. It, and
  * not the asker, tells the engine, so that nothing can come between that and telling the engine its
  * registers. Nobody waits for anybody: vCPUs in different modes may run side by side.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/cmdline.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
 #include "svm/svm.h"
@@ -75,10 +80,31 @@ void svm_switch(enum tf_mode from, enum tf_mode to)
 		vcpu_request(vm.vcpu[i], REQ_MODE);
 }
 
+void svm_space_to_shadow(struct vcpu *v)
+{
+	vcpu_sync_regs(v);
+	svm_watch(v, true);
+	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
+	vcpu_forget_insns(v);
+	v->space_entries++;
+}
+
+void svm_space_to_nested(struct vcpu *v)
+{
+	svm_watch(v, false);
+	tf_vcpu_set_mode(v->mmu, TF_NESTED);
+	vcpu_forget_insns(v);
+}
+
 void svm_take_mode(struct vcpu *v)
 {
 	enum tf_mode mode = __atomic_load_n(&vm.mode_wanted, __ATOMIC_ACQUIRE);
 
+	if (vm.automatic && cmdline.grain == TF_GRAIN_SPACE) {
+		v->spaces = mode == TF_SHADOW;
+		if (v->spaces)
+			return; /* its address space decides, before the entry */
+	}
 	/* Two requests in one: back where it was. */
 	if (v->watched == (mode == TF_SHADOW))
 		return;

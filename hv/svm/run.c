@@ -194,6 +194,8 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 {
 	struct tf_load load;
 
+	if (v->spaces && !v->watched && tf_space_is_shadow(v->mmu, v->vmcb->save.cr3))
+		svm_space_to_shadow(v);
 	if (tf_vcpu_load(v->mmu, &load) != TF_OK)
 		vm_fail("the machine has no memory left for the guest's tables");
 	if (load.flush)
@@ -206,6 +208,8 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 	}
 	if (v->shadow)
 		svm_to_nested(v);
+	if (v->spaces && v->watched)
+		svm_space_to_nested(v);
 	v->vmcb->ctl.nested_cr3 = load.root.v;
 }
 

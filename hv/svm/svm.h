@@ -48,6 +48,9 @@ void svm_switch(enum tf_mode from, enum tf_mode to);
 void svm_take_mode(struct vcpu *v);
 /* The entry that ends the change comes now. */
 void svm_switched(struct vcpu *v);
+/* The vCPU's address space has shadow mode, or has not; own CPU, around a load. */
+void svm_space_to_shadow(struct vcpu *v);
+void svm_space_to_nested(struct vcpu *v);
 /* Intercept what tells the engine the guest's registers, or do not. */
 void svm_watch(struct vcpu *v, bool on);
 /* Set the VMCB up for a root of the other kind; the root itself is the caller's. */

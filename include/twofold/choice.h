@@ -13,8 +13,13 @@
  *tf_vcpu_set_mode(v, verdict.mode)
  *
  * With grain `vm` the verdict's mode is what everybody runs on. With grain `space` TF_SHADOW means
- * "watched": CR3 and CR4 writes go to the engine, and tf_vcpu_load() gives each address space its
- * own mode; TF_NESTED means that no space wants shadow tables.
+ * that some address spaces run on shadow tables. Each vCPU then is in shadow mode while it runs one
+ * of those, and in nested mode, unwatched, else:
+ *
+ *	tf_vcpu_load() gave a nested root, though the mode is TF_SHADOW:
+ *		tf_vcpu_set_mode(v, TF_NESTED), and stop to watch the guest's registers
+ *	before a load in nested mode, if tf_space_is_shadow(v, the guest's CR3), and after TF_GATE:
+ *		tf_vcpu_set_regs(v, ...), tf_vcpu_set_mode(v, TF_SHADOW)
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef TWOFOLD_CHOICE_H
@@ -115,6 +120,8 @@ void tf_choice_switched(struct tf_vcpu *v, uint64_t cycles);
 bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r);
 void tf_sample_end(struct tf_vcpu *v, uint64_t cycles);
 
+/* Does the address space run on shadow tables? Cheap while nothing changes; the vCPU's own CPU. */
+bool tf_space_is_shadow(struct tf_vcpu *v, uint64_t cr3);
 /* Force the mode of one guest address space (tests, embedders with a policy of their own); needs
  * tf_choice_start() with TF_GRAIN_SPACE. */
 void tf_space_set_mode(struct tf_vm *vm, uint64_t cr3, enum tf_mode m);

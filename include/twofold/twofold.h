@@ -90,6 +90,8 @@ enum {
 	/* The #PF's P bit was 0: no translation was there. Spares a look for a stale one, which a
 	 * fault drops (SDM vol. 3, 4.10.4.1). */
 	TF_ABSENT = 1u << 5,
+	/* A nested fault: at an entry of the guest's tables, by the CPU's walk. */
+	TF_WALK = 1u << 6,
 };
 
 struct tf_access {
@@ -99,10 +101,14 @@ struct tf_access {
 
 /* How a fault ends. */
 enum tf_end {
-	TF_RESUME,   /* mapped: run the instruction again */
-	TF_INJECT,   /* #PF with this error code and CR2 */
-	TF_DEVICE,   /* no memory at .gpa: emulate */
-	TF_NO_MEMORY /* the host is out of pages; nothing was changed */
+	TF_RESUME,    /* mapped: run the instruction again */
+	TF_INJECT,    /* #PF with this error code and CR2 */
+	TF_DEVICE,    /* no memory at .gpa: emulate */
+	TF_NO_MEMORY, /* the host is out of pages; nothing was changed */
+	/* Of a nested fault with TF_WALK: if the frame is the root (CR3), the guest has gone over
+	 * to an address space that runs on shadow tables (twofold/choice.h): tell its registers,
+	 * set the vCPU's mode to TF_SHADOW and load again. If not, ask again without TF_WALK. */
+	TF_GATE,
 };
 
 /* Page-fault error code bits (AMD APM vol. 2, 8.4.2; Intel SDM vol. 3, 4.7). */
@@ -202,7 +208,7 @@ void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at);
 
 /* A #PF that the hardware raised while the vCPU ran on a shadow root. */
 void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a, struct tf_outcome *out);
-/* A nested page fault at a GPA; flags: TF_WRITE, TF_FETCH. */
+/* A nested page fault at a GPA; flags: TF_WRITE, TF_FETCH, TF_WALK. */
 void tf_nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
 
 /* Walk the guest's tables as the CPU would for this access. TF_E_FAULT: *out tells the #PF.

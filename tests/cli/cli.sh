@@ -111,8 +111,8 @@ is 64 '--policy dsp,period=1.5: period takes' run --policy dsp,period=1.5
 is 64 '--policy dsp,period=5,period=5: period is given twice' run --policy dsp,period=5,period=5
 is 64 '--policy dsp,pf=1:1,tlb=1:1,pf=1:1: pf is given twice' run --policy dsp,pf=1:1,tlb=1:1,pf=1:1
 is 64 '--grain page: give vm or space' run --grain page
-for wrong in '' -1 x 1.5 18446744073709551616; do
-	is 64 "--seed $wrong: give a whole number below 2 to the power of 64" run --seed="$wrong"
+for wrong in '' -1 x 1.5 4294967296 99999999999999999999; do
+	is 64 "--seed $wrong: give a number from 0 to 4294967295" run --seed="$wrong"
 done
 is 64 '--policy: it is for --mode auto, and here the mode is nested' run --mode nested --policy cost
 is 64 '--grain: it is for --mode auto, and here the mode is shadow' run --grain vm --mode shadow
@@ -287,9 +287,9 @@ says "changes of the mode without a first one: words" 'append: mode=nested mem=5
 
 # ---- the choice of the mode ----
 
-is 0 '' run --policy dsp,tlb=10:0.1,period=5000,ptt=0.00002:0.000015,pf=0.0005:0.0000100 --grain space --seed 18446744073709551615
+is 0 '' run --policy dsp,tlb=10:0.1,period=5000,ptt=0.00002:0.000015,pf=0.0005:0.0000100 --grain space --seed 4294967295
 says "a policy's words" "append: mode=auto mem=512M spare=1 \
-policy=dsp,period=5000,pf=5000:100,tlb=100000000:1000000,ptt=200:150 grain=space seed=18446744073709551615"
+policy=dsp,period=5000,pf=5000:100,tlb=100000000:1000000,ptt=200:150 grain=space seed=4294967295"
 is 0 '' run --policy dsp,pf=1:1 --policy cost --mode auto --cpus 1 --trace t.jsonl
 says "the last policy counts, and a trace: words" 'append: mode=auto mem=512M policy=cost trace=1'
 is 0 '' run --policy dsp,pf=1000:0,tlb=1.0:1
