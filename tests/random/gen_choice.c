@@ -59,7 +59,6 @@ void gen_disturb(struct world *w)
 		bool is_idle = one_in(w, 3);
 		space_to(w, is_idle ? (unsigned int)below(w, SPACES) : w->space[cpu], some_mode(w));
 	} else if (w->conf.mode == W_MIXED) {
-		/* Address spaces are given a mode where the vCPU is watched. */
 		all_to(w, w->conf.spaces && !one_in(w, 4) ? TF_SHADOW : some_mode(w));
 	}
 }
@@ -106,6 +105,7 @@ bool gen_choice(struct world *w)
 		world_fail(w, "tf_choice_start failed");
 	for (unsigned int i = 0; i < SPACES; i++)
 		space_is(w, i, TF_NESTED);
+	w->hw.spaces = w->conf.spaces;
 	w->has_choice = true;
 	return !w->failed;
 }
@@ -127,18 +127,17 @@ static void look_at_mode(struct world *w, unsigned int cpu)
 	hw_leave(c);
 	if (!hw_enter(c) || w->hw.broken[0])
 		return;
-	enum tf_mode given = c->load.mode;
-	if (c->want == TF_NESTED || !is_shadowable(&c->r)) {
+	enum tf_mode given = c->load.mode, asked = c->asked;
+	if (!is_shadowable(&c->r) || (asked == TF_NESTED && !w->conf.spaces)) {
 		if (given == TF_SHADOW)
 			world_fail(w, "CPU %u was given a shadow root where it cannot be", cpu);
-		return;
-	}
-	if (!w->conf.spaces) {
+	} else if (!w->conf.spaces) {
 		if (given == TF_NESTED)
 			world_fail(w, "CPU %u in shadow mode was given the nested root", cpu);
-	} else if (!w->space_mode[space].known) {
+	} else if (asked == TF_SHADOW && !w->space_mode[space].known) {
 		space_is(w, space, given);
-	} else if (given != w->space_mode[space].mode) {
+	} else if (given != w->space_mode[space].mode &&
+		   (asked == TF_SHADOW || given == TF_SHADOW) && w->space_mode[space].known) {
 		world_fail(w, "CPU %u in space %u runs %s, must run %s", cpu, space,
 			   mode_name[given], mode_name[w->space_mode[space].mode]);
 	}

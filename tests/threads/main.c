@@ -356,6 +356,7 @@ static bool start_choice(struct machine *m)
 		.seed = m->setup.seed,
 	};
 
+	m->hw.spaces = m->setup.spaces;
 	return tf_choice_start(m->vm, &conf) == TF_OK;
 }
 

@@ -34,6 +34,7 @@ static struct rig *start_choice(enum tf_grain grain, const char *policy)
 	choice.grain = grain;
 	choice.policy = tf_policy_find(policy);
 	assert_int_equal(tf_choice_start(g->vm, &choice), TF_OK);
+	g->hw.spaces = grain == TF_GRAIN_SPACE;
 	return g;
 }
 
@@ -170,15 +171,17 @@ static void global_flushed_on_the_nested_root(void **state)
 	end(g);
 }
 
-/* A CR3 write in a watched space that runs nested flushes, as any does. */
-static void nested_spaces_flush(void **state)
+/* A vCPU in shadow mode that is on the nested root for what it runs (CR0.WP is 0) is watched: its
+ * CR3 writes flush, as any do, though the CPU itself drops nothing. */
+static void watched_on_the_nested_root(void **state)
 {
 	(void)state;
-	struct rig *g = start_choice(TF_GRAIN_SPACE, "cost");
+	struct rig *g = start_choice(TF_GRAIN_VM, "cost");
 	uint64_t a = space(g, 0x210), b = space(g, 0x211);
 
 	tag_frames(g);
 	watch(g, TF_SHADOW);
+	assert_true(hw_write_cr0(&g->hw.cpu[0], g->r.cr0 & ~X_CR0_WP));
 	enter_space(g, 0, a);
 	for (unsigned int round = 0; round < 20; round++) {
 		uint64_t at = entry_of(g, a, VA, 0), f = 0x212 + round;
@@ -190,6 +193,102 @@ static void nested_spaces_flush(void **state)
 		enter_space(g, 0, a);
 		assert_int_equal(load(g, 0, VA), f);
 	}
+	check(g);
+	end(g);
+}
+
+static bool was_shadow(struct rig *g, unsigned int cpu, uint64_t va, uint64_t val)
+{
+	struct hw_result r = touch(g, cpu, va, TF_USER, 0);
+
+	assert_int_equal(r.end, HW_DONE);
+	assert_int_equal(r.old, val);
+	return r.was_shadow;
+}
+
+/* By the guest's kernel. */
+static void set_word(struct rig *g, unsigned int cpu, uint64_t at, uint64_t val)
+{
+	assert_int_equal(touch(g, cpu, KERNEL + at, TF_WRITE, val).end, HW_DONE);
+}
+
+/* A guest on the nested root goes over to a space that runs on shadow tables, and no exit tells:
+ * its first walk there ends at the gate. Whoever else uses the root's page opens it, until the next
+ * stay closes it again. */
+static void gate(void **state)
+{
+	(void)state;
+	struct rig *g = start_choice(TF_GRAIN_SPACE, "cost");
+	uint64_t a = space(g, 0x210), b = space(g, 0x211), bits[8];
+	struct hw_cpu *c = &g->hw.cpu[0], *other = &g->hw.cpu[1];
+
+	tag_frames(g);
+	watch(g, TF_SHADOW);
+	tf_space_set_mode(g->vm, a, TF_SHADOW);
+	for (unsigned int round = 0; round < 12; round++) {
+		enter_space(g, 0, a);
+		assert_true(was_shadow(g, 0, VA, 0x210)); /* the gate is closed */
+		check(g);
+		enter_space(g, 0, b);
+		assert_false(was_shadow(g, 0, VA, 0x211));
+		uint64_t gates = c->gates, exits = c->exits;
+		enter_space(g, 0, a);
+		assert_int_equal(c->exits, exits); /* the guest's own CR3 write */
+		assert_true(was_shadow(g, 0, VA, 0x210));
+		assert_int_equal(c->gates, gates + 1);
+		enter_space(g, 1, b);
+		switch (round % 6) {
+		case 0: /* the page is data for somebody */
+			assert_int_equal(touch(g, 1, KERNEL + a + 24, 0, 0).end, HW_DONE);
+			set_word(g, 1, a + 24, round << 8);
+			assert_int_equal(get(g, a + 24), round << 8);
+			set_word(g, 1, a + 24, 0);
+			break;
+		case 1: /* ... or another level of tables */
+			map(g, b, VA + (UINT64_C(1) << 39), 2, a | X_P | X_W | X_U);
+			enter_space(g, 1, b);
+			(void)touch(g, 1, VA + (UINT64_C(1) << 39), TF_USER, 0);
+			break;
+		case 2: /* code that cannot run on shadow tables */
+			assert_true(hw_write_cr0(other, g->r.cr0 & ~X_CR0_WP));
+			enter_space(g, 1, a);
+			assert_false(was_shadow(g, 1, VA, 0x210));
+			assert_true(hw_write_cr0(other, g->r.cr0));
+			break;
+		case 3: /* the log, and accessed bits */
+			assert_int_equal(tf_dirty_start(g->vm, gpa(a), PAGE), TF_OK);
+			set_word(g, 1, a + 24, 0);
+			assert_int_equal(tf_dirty_read(g->vm, gpa(a), PAGE, bits), TF_OK);
+			assert_true(bits[0] & 1);
+			tf_dirty_stop(g->vm, gpa(a), PAGE);
+			assert_int_equal(tf_accessed_read(g->vm, gpa(a), PAGE, bits), TF_OK);
+			assert_true(bits[0] & 1);
+			break;
+		case 4: /* nobody wants shadow tables meanwhile */
+			tf_space_set_mode(g->vm, a, TF_NESTED);
+			enter_space(g, 1, a);
+			assert_false(was_shadow(g, 1, VA, 0x210));
+			tf_space_set_mode(g->vm, a, TF_SHADOW);
+			break;
+		default: /* another grouping */
+			assert_int_equal(tf_regroup(g->vm, (enum tf_grouping)(round / 6)), TF_OK);
+			break;
+		}
+		check(g);
+		enter_space(g, 1, a);
+		(void)given(g, 1); /* at its next exit at the latest */
+		assert_true(was_shadow(g, 1, VA, 0x210));
+		check(g);
+	}
+	/* The root goes, and comes back. */
+	uint64_t e[512];
+	assert_int_equal(tf_mem_read(g->vm, gpa(a), e, PAGE), TF_OK);
+	assert_int_equal(tf_mem_discard(g->vm, gpa(a), PAGE), TF_OK);
+	check(g);
+	assert_int_equal(touch(g, 0, VA, TF_USER, 0).end, HW_FAULT);
+	assert_int_equal(tf_mem_write(g->vm, gpa(a), e, PAGE), TF_OK);
+	enter_space(g, 0, a);
+	assert_true(was_shadow(g, 0, VA, 0x210));
 	check(g);
 	end(g);
 }
@@ -355,7 +454,7 @@ static struct tf_reading forks(enum tf_mode m)
 
 static void obey(struct rig *g, enum tf_mode m)
 {
-	if (g->hw.cpu[0].want != m)
+	if (g->hw.cpu[0].asked != m)
 		watch(g, m);
 }
 
@@ -494,7 +593,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(space_has_its_mode),
 		cmocka_unit_test(global_flushed_on_the_nested_root),
-		cmocka_unit_test(nested_spaces_flush),
+		cmocka_unit_test(watched_on_the_nested_root),
+		cmocka_unit_test(gate),
 		cmocka_unit_test(more_spaces_than_room),
 		cmocka_unit_test(recycled_cr3),
 		cmocka_unit_test(begins_once),
