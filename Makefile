@@ -3,8 +3,8 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux in each mode (nested, shadow, auto) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
-#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | bench-groups | faults | soak | stress |
-#        iso | setup | clean | distclean
+#   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | bench-groups | bench-choice | faults | soak |
+#        stress | iso | setup | clean | distclean
 #   make V=1 ...    shows each command
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -82,7 +82,7 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench bench-groups \
+.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench bench-groups bench-choice \
 	soak stress iso initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
@@ -190,6 +190,10 @@ $(B)/initramfs-mark: $(call obj,guest,guest/initramfs/mark.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) -static -s -o $@ $^
 
+$(B)/timed: $(call obj,guest,bench/programs/timed.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) -static -s -o $@ $^
+
 $(B)/guest/%.o: %.c
 	$(call say,CC,"$< (guest)")
 	@mkdir -p $(@D)
@@ -262,8 +266,8 @@ run test soak iso: setup
 	$(Q)$(MAKE) -s all initramfs
 	$(Q)scripts/$@.sh
 
-bench bench-groups stress: setup
-	$(Q)$(MAKE) -s all initramfs
+bench bench-groups bench-choice stress: setup
+	$(Q)$(MAKE) -s all initramfs $(B)/timed
 	$(Q)bench/$(@:bench-%=%).sh
 
 # First-touch faults a second, by threads, groupings and ways to install.
@@ -307,4 +311,4 @@ clean:
 distclean:
 	$(Q)rm -rf $(B)
 
--include $(shell find $(B) -type f -name '*.d' -not -path '*/stress/*' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' -not -path '*/packages/*' 2>/dev/null)

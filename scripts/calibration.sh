@@ -21,10 +21,11 @@ for i in 1 2 3; do
 	# The guest began and ended as always, so nothing was left behind that it minds.
 	jq -es '.[-1] | .ev == "end" and .reason == "debug_exit" and .code == 0' "$out.$i.stream" >/dev/null 2>&1 ||
 		wrong "run $i ended otherwise: $(tail -n 1 "$out.$i.stream" | head -c 300)"
-	# An exit is far dearer than a miss; a page fault is two exits on shadow tables, and the rest one.
+	# An exit is far dearer than a miss; a page fault is two exits on shadow tables, an INVLPG one. (What the
+	# exit of a CR3 write costs, cheaper misses may make up for.)
 	jq -es 'map(select(.ev == "calibration")) | length == 1 and (.[0] | ([.exit, .miss_nested, .miss_shadow, .fault,
-		.cr3, .invlpg, .fill, .ipkc] | all(. > 0)) and .miss_nested > .miss_shadow and
-		.exit > 3 * .miss_nested and .fault > 1.5 * .exit and .cr3 > .exit / 2 and .invlpg > .exit)' \
+		.invlpg, .fill, .ipkc] | all(. > 0)) and .cr3 >= 0 and .miss_nested > .miss_shadow and
+		.exit > 3 * .miss_nested and .fault > 2 * .exit and .invlpg > .exit)' \
 		"$out.$i.stream" >/dev/null 2>&1 ||
 		wrong "run $i: costs that cannot be: $(grep -a '"calibration"' "$out.$i.stream")"
 done

@@ -74,6 +74,14 @@ static uint64_t expect(uint64_t n, uint64_t cycles, uint64_t span)
 	return scale(n, span, cycles);
 }
 
+/* Cycles without those that exits took, as far as these are known: more than nearly all is not
+ * believed, for single exits may have been cut by the host's own world. */
+static uint64_t without(uint64_t cycles, uint64_t lost)
+{
+	uint64_t least = cycles / 16 + 1;
+	return cycles > lost + least ? cycles - lost : least;
+}
+
 static uint64_t per_second(const struct choice *c, uint64_t n, uint64_t cycles)
 {
 	return expect(n, cycles, c->conf.clock_khz * 1000);
@@ -104,7 +112,7 @@ static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lo
 		rate_add(&to->faults, r->faults);
 		rate_add(&to->cr3_writes, r->cr3_writes);
 		rate_add(&to->invlpgs, r->invlpgs);
-		rate_add(&to->event_cycles, r->event_cycles > lost ? r->event_cycles - lost : 1);
+		rate_add(&to->event_cycles, without(r->event_cycles, lost));
 	}
 	if (r->counted_cycles)
 		misses_take(to, r->tlb_misses, r->counted_cycles);
@@ -192,7 +200,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 
 	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
 	a->now = v->vm->h->cycles(v->vm->h);
-	a->useful = r->cycles > lost ? r->cycles - lost : 1;
+	a->useful = without(r->cycles, lost);
 	a->misses = expect(rates->misses, rates->miss_cycles, a->useful);
 	a->faults = expect(rates->faults, rates->event_cycles, a->useful);
 	a->instructions = r->instructions ? r->instructions : a->useful / 1000 * k->ipkc;
@@ -200,6 +208,9 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
 	uint64_t predicted = events_cost(c, rates, a->useful);
 	if (u->mode == TF_SHADOW) {
+		/* The clock does not see what the exits make the guest lose: the TLB, where an exit
+		 * loses it. The calibrated costs have it. */
+		lost = lost > predicted ? lost : predicted;
 		learn_from(c, u, predicted, lost);
 		a->shadow_loss = without_filling(u, lost);
 		a->filling = lost - a->shadow_loss;

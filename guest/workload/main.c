@@ -37,11 +37,12 @@ static struct part parts[] = {
 	{"phased.chase", "as chase", "pages", 4000000, 32768, chase_run},
 	{"phased.churn", "as churn", "pages", 180, 1024, churn_run},
 	{"phased.update", "as update", "pages", 4000000, 32768, update_run},
-	{"pair", "pair.chase beside pair.fork", NULL, 1, 0, pair_chase_run},
-	{"pair-update", "pair.update beside pair.fork", NULL, 1, 0, pair_update_run},
+	{"pair", "pair.chase beside pair.fork", NULL, 1, 0, pair_run},
 	{"pair.chase", "as chase", "pages", 6000000, 32768, chase_run},
-	{"pair.update", "as update", "pages", 6000000, 32768, update_run},
 	{"pair.fork", "as fork", NULL, 3000, 0, fork_run},
+	{"pair-update", "its update beside its fork", NULL, 1, 0, pair_update_run},
+	{"pair-update.update", "as update", "pages", 6000000, 32768, update_run},
+	{"pair-update.fork", "as fork", NULL, 3000, 0, fork_run},
 };
 enum { PARTS = sizeof(parts) / sizeof(parts[0]), USUAL = 10 };
 
@@ -127,7 +128,7 @@ static void parts_list(void)
 	for (int i = 0; i < PARTS; i++) {
 		const struct part *p = &parts[i];
 
-		printf("%2d %-13s %8llu x (%s)", i, p->name, (unsigned long long)p->count,
+		printf("%2d %-18s %8llu x (%s)", i, p->name, (unsigned long long)p->count,
 		       p->operation);
 		if (p->size_unit)
 			printf(", %llu %s", (unsigned long long)p->size, p->size_unit);

@@ -80,10 +80,9 @@ static void start(void (*body)(struct pair *pair, const struct part *p), struct 
 	}
 }
 
-static void pair_run(const struct part *p, void (*misser)(struct pair *pair, const struct part *p),
-		     const struct part *misses)
+static void pair_time(const struct part *p, void (*misser)(struct pair *pair, const struct part *p),
+		      const struct part *misses, const struct part *forks)
 {
-	const struct part *forks = part_named("pair.fork");
 	struct pair *pair =
 		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t rounds = 0;
@@ -113,12 +112,12 @@ static void pair_run(const struct part *p, void (*misser)(struct pair *pair, con
 	munmap(pair, PAGE);
 }
 
-void pair_chase_run(const struct part *p)
+void pair_run(const struct part *p)
 {
-	pair_run(p, chaser, part_named("pair.chase"));
+	pair_time(p, chaser, part_named("pair.chase"), part_named("pair.fork"));
 }
 
 void pair_update_run(const struct part *p)
 {
-	pair_run(p, updater, part_named("pair.update"));
+	pair_time(p, updater, part_named("pair-update.update"), part_named("pair-update.fork"));
 }

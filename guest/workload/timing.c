@@ -99,8 +99,9 @@ double part_stop(const struct part *p)
 
 void part_tell(const struct part *p, uint64_t count, double seconds)
 {
-	printf("{\"work\":\"%s\",\"count\":%llu,\"size\":%llu,\"seconds\":%.6f", p->name,
-	       (unsigned long long)count, (unsigned long long)p->size, seconds);
+	printf("{\"work\":\"%s\",\"mark\":%d,\"count\":%llu,\"size\":%llu,\"seconds\":%.6f",
+	       p->name, MARK_BEGIN + part_number(p), (unsigned long long)count,
+	       (unsigned long long)p->size, seconds);
 	if (settings.seconds)
 		printf(",\"per_second\":%.3f", (double)count / seconds);
 	printf("}\n");

@@ -100,7 +100,7 @@ void update_run(const struct part *p);
 void arith_run(const struct part *p);
 void forks_run(const struct part *p);
 void phased_run(const struct part *p);
-void pair_chase_run(const struct part *p);
+void pair_run(const struct part *p);
 void pair_update_run(const struct part *p);
 
 #endif

@@ -7,14 +7,12 @@
  *
  * The guest's loops write the time-stamp counter down after each of their parts, which take
  * microseconds. A loop runs once to warm up and REPS times more; it takes the sum, over its parts,
- * of the median of the repetitions. So a machine that is taken away for a while, as an emulator's
- * or a cloud's is, spoils the parts that it hits and no more. What is measured is in
- * docs/choice.md.
+ * of the least of the repetitions: what else the host does can only make them more, and a host that
+ * takes the CPU away spoils single parts. What is measured is in docs/choice.md.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "svm/calibrate.h"
 
-#include "core/console.h"
 #include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
@@ -24,13 +22,14 @@
 #define REPS	  5u
 #define PARTS	  32u /* at most */
 #define PAGES	  4096u
+#define MAPPED	  (PAGES + REPS * 512u) /* with those to be filled */
 #define FEW_PAGES 16u
 #define EXITS_MAX 100000u /* in one run of a loop; far more than any has */
 
 #define CAL_CR4 (CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 #define PTE_LOW (CAL_PTE | 0x100u) /* global, as a kernel's are */
 
-_Static_assert(CAL_PTS + PAGES * 8 <= CAL_DATA, "the tables lie below the data");
+_Static_assert(CAL_PTS + MAPPED * 8 <= CAL_KERNEL, "no room for the tables");
 
 struct loop {
 	const uint8_t *entry;
@@ -58,13 +57,14 @@ static void must(enum tf_status s)
 
 /* ---- the guest's memory ---- */
 
-/* As the host's, but frames are not cleared: nobody's secrets go to a guest of our own, and it
- * takes no value from what it has not written. */
+/* As the host's, but from the vCPU's own node, and frames are not cleared: nobody's secrets go to a
+ * guest of our own, and it takes no value from what it has not written. */
 static enum tf_status cal_page_alloc(struct tf_host *h, unsigned int node, unsigned int order,
 				     enum tf_use use, hpa_t *out)
 {
+	(void)node;
 	(void)use;
-	return vm.host->page_alloc(h, node, order, TF_USE_TABLE, out);
+	return vm.host->page_alloc(h, vm.nodes.of_cpu[0], order, TF_USE_TABLE, out);
 }
 
 /* page[] to the guest's memory; it is empty afterwards. */
@@ -89,7 +89,7 @@ static void put_tables(void)
 	for (unsigned int i = 0; i < 512; i++)
 		page[i] = i * TF_PAGE_SIZE | PTE_LOW;
 	put_page(CAL_LOW_PT);
-	for (unsigned int i = 0; i < PAGES / 512; i++)
+	for (unsigned int i = 0; i < MAPPED / 512; i++)
 		page[i] = (CAL_PTS + i * TF_PAGE_SIZE) | CAL_PTE;
 	page[hole] = CAL_HOLE_PT | CAL_PTE;
 	put_page(CAL_PD);
@@ -106,8 +106,8 @@ static void put_tables(void)
 	put_page(CAL_OTHER_PT);
 	/* Neighbours in virtual memory are none in physical memory: some TLBs join those that
 	 * are. */
-	for (unsigned int i = 0; i < PAGES; i++) {
-		page[i % 512] = (CAL_DATA + (i * 1237 % PAGES) * TF_PAGE_SIZE) | CAL_PTE;
+	for (unsigned int i = 0; i < MAPPED; i++) {
+		page[i % 512] = (CAL_DATA + (i * 1237 % MAPPED) * TF_PAGE_SIZE) | CAL_PTE;
 		if (i % 512 == 511)
 			put_page(CAL_PTS + i / 512 * TF_PAGE_SIZE);
 	}
@@ -217,22 +217,17 @@ static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsig
 		out->part[rep][i] = stamps[i + 1] - stamps[i];
 }
 
-/* The sum, over the parts, of the median of the repetitions. */
-static uint64_t typical(const struct samples *of, unsigned int parts)
+/* The sum, over the parts, of the least of the repetitions. */
+static uint64_t least(const struct samples *of, unsigned int parts)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < parts; i++) {
-		uint64_t s[REPS];
+		uint64_t best = of->part[0][i];
 
-		for (unsigned int r = 0; r < REPS; r++) {
-			unsigned int k = r;
-
-			for (; k && s[k - 1] > of->part[r][i]; k--)
-				s[k] = s[k - 1];
-			s[k] = of->part[r][i];
-		}
-		sum += s[REPS / 2];
+		for (unsigned int r = 1; r < REPS; r++)
+			best = of->part[r][i] < best ? of->part[r][i] : best;
+		sum += best;
 	}
 	return sum;
 }
@@ -242,7 +237,7 @@ static uint64_t measure(struct vcpu *v, const struct loop *l)
 {
 	for (unsigned int r = 0; r <= REPS; r++)
 		run(v, l, &taken, r % REPS);
-	return typical(&taken, l->parts);
+	return least(&taken, l->parts);
 }
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -262,7 +257,7 @@ static uint64_t measure_exit(struct vcpu *v)
 	const struct loop l = {.entry = cal_exit, .cpl = 3, .parts = PARTS};
 	uint64_t all = measure(v, &l);
 
-	return less(all, typical(&handled, PARTS)) / PARTS;
+	return less(all, least(&handled, PARTS)) / PARTS;
 }
 
 static void measure_events(struct vcpu *v, struct events *e)
@@ -286,47 +281,9 @@ static void measure_events(struct vcpu *v, struct events *e)
 		run(v, &touch, &taken, r % REPS);
 		run(v, &unmap, &retaken, r % REPS);
 	}
-	e->fault = typical(&taken, PARTS) / PARTS;
-	e->invlpg = typical(&retaken, PARTS) / PARTS;
+	e->fault = least(&taken, PARTS) / PARTS;
+	e->invlpg = least(&retaken, PARTS) / PARTS;
 	e->cr3 = measure(v, &cr3) / PARTS;
-}
-
-static uint64_t measure_miss(struct vcpu *v)
-{
-	struct loop l = {
-		.entry = cal_chase,
-		.cpl = 3,
-		.parts = PARTS,
-		.rdi = CAL_PAGES_AT,
-		.rsi = PAGES - 1,
-		.r8 = PAGES / PARTS,
-	};
-	uint64_t all = measure(v, &l);
-
-	l.rsi = FEW_PAGES - 1;
-	return less(all, measure(v, &l)) / (PAGES - FEW_PAGES);
-}
-
-/* The first repetitions are the ones that count here: each has a leaf table of its own, which has
- * no shadow yet. (The first leaf table had one, for the writes of CR3.) */
-static uint64_t measure_fill(struct vcpu *v)
-{
-	uint64_t first, again;
-	struct loop l = {
-		.entry = cal_chase,
-		.cpl = 3,
-		.parts = 4,
-		.rsi = 511,
-		.r8 = 512 / 4,
-	};
-
-	for (unsigned int r = 0; r < 2 * REPS; r++) {
-		l.rdi = CAL_PAGES_AT + (1 + r % REPS) * 0x200000ull;
-		run(v, &l, r < REPS ? &taken : &retaken, r % REPS);
-	}
-	first = typical(&taken, l.parts);
-	again = typical(&retaken, l.parts);
-	return less(first, again) / 512;
 }
 
 static uint64_t measure_ipkc(struct vcpu *v)
@@ -353,6 +310,59 @@ static void to_nested(struct vcpu *v)
 	vcpu_forget_insns(v);
 }
 
+/* Loads from many pages and from few, twice: the second time counts. */
+static void chase(struct vcpu *v, struct samples *many, struct samples *few, unsigned int rep)
+{
+	struct loop l = {
+		.entry = cal_chase,
+		.cpl = 3,
+		.parts = PARTS,
+		.rdi = CAL_PAGES_AT,
+		.rsi = PAGES - 1,
+		.r8 = PAGES / PARTS,
+	};
+
+	run(v, &l, many, rep);
+	run(v, &l, many, rep);
+	l.rsi = FEW_PAGES - 1;
+	run(v, &l, few, rep);
+	run(v, &l, few, rep);
+}
+
+/* Each repetition has a leaf table of its own, which has no shadow yet. */
+static void fill(struct vcpu *v, struct samples *to, unsigned int rep)
+{
+	const struct loop l = {
+		.entry = cal_chase,
+		.cpl = 3,
+		.parts = 4,
+		.rdi = CAL_PAGES_AT + (PAGES + 512 * rep) * (uint64_t)TF_PAGE_SIZE,
+		.rsi = 512 - 1,
+		.r8 = 512 / 4,
+	};
+
+	run(v, &l, to, rep);
+}
+
+/* The modes take turns: what else the machine does, and shares its caches with, changes slowly. */
+static void measure_misses(struct vcpu *v, struct tf_costs *c)
+{
+	static struct samples nested, nested_few, shadow, shadow_few, first, again;
+
+	for (unsigned int r = 0; r < REPS; r++) {
+		to_nested(v);
+		chase(v, &nested, &nested_few, r);
+		fill(v, &first, r); /* so that there are frames */
+		to_shadow(v);
+		fill(v, &first, r);
+		fill(v, &again, r);
+		chase(v, &shadow, &shadow_few, r);
+	}
+	c->miss_nested = less(least(&nested, PARTS), least(&nested_few, PARTS)) / PAGES;
+	c->miss_shadow = less(least(&shadow, PARTS), least(&shadow_few, PARTS)) / PAGES;
+	c->fill = less(least(&first, 4), least(&again, 4)) / 512;
+}
+
 /* What touches many pages comes last: an emulator's TLB grows with the use of it, for a while, and
  * then each exit costs more. */
 static void measure_all(struct vcpu *v, struct tf_costs *c)
@@ -367,11 +377,7 @@ static void measure_all(struct vcpu *v, struct tf_costs *c)
 	c->fault = less(shadow.fault, nested.fault);
 	c->cr3 = less(shadow.cr3, nested.cr3);
 	c->invlpg = less(shadow.invlpg, nested.invlpg);
-	to_nested(v);
-	c->miss_nested = measure_miss(v);
-	to_shadow(v);
-	c->fill = measure_fill(v);
-	c->miss_shadow = measure_miss(v);
+	measure_misses(v, c);
 }
 
 void svm_calibrate(struct vcpu *v)
@@ -393,7 +399,7 @@ void svm_calibrate(struct vcpu *v)
 	host.page_alloc = cal_page_alloc;
 	vm.start_tsc = began; /* flushes find the vCPU by its stack from now on (core/host.c) */
 	must(tf_vm_create(&host, &conf, &vm.mmu));
-	must(tf_mem_add(vm.mmu, gpa(0), CAL_DATA + PAGES * TF_PAGE_SIZE, 0));
+	must(tf_mem_add(vm.mmu, gpa(0), CAL_DATA + MAPPED * TF_PAGE_SIZE, 0));
 	must(tf_vcpu_create(vm.mmu, 0, 0, &v->mmu));
 	put_guest();
 	x86_clgi();

@@ -27,6 +27,15 @@
 	vmmcall
 	.endm
 
+/* What a kernel touches besides while it handles a fault or goes to another process. Loses RAX and RBX. */
+	.macro kernel
+	mov $CAL_KERNEL, %eax
+9:	mov (%rax), %rbx
+	add $4096 + 64, %rax
+	cmp $CAL_KERNEL + CAL_KERNEL_PAGES * (4096 + 64), %rax
+	jne 9b
+	.endm
+
 cal_begin:
 
 /* A part: one exit. */
@@ -83,6 +92,7 @@ cal_cr3:
 	stamp
 1:	mov %rsi, %cr3
 	xchg %rsi, %r11
+	kernel
 	.set offset, 0
 	.rept CAL_SET
 	mov offset(%rdi), %rax
@@ -113,6 +123,7 @@ cal_arith:
 cal_fault:
 	push %rax
 	push %rbx
+	kernel
 	mov %cr2, %rax
 	shr $12, %rax
 	and $511, %eax

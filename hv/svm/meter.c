@@ -23,6 +23,8 @@
 #include "cpu/x86.h"
 #include "svm/svm.h"
 
+enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
+
 #define CR3_SPACE 0x7ffffffffffff000ull
 
 #define PERIOD_MS	20u
@@ -33,7 +35,7 @@
 #define SKIP_MOST	3u
 #define LIMIT_LEAST	4u
 #define LIMIT_MOST	64u
-#define WINDOW_LEAST_US 100u
+#define WINDOW_LEAST_US 200u
 #define WINDOW_MOST_US	4000u
 
 static uint64_t ms(uint64_t n)
@@ -72,13 +74,22 @@ static bool is_shadow_kind(enum exit_kind k)
 	}
 }
 
-static void spend(struct vcpu *v, uint64_t cycles)
+static void took(struct vcpu *v, uint64_t cycles)
 {
 	struct meter *m = &v->meter;
 
-	pace_spend(&m->pace, m->now, cycles);
-	if (v->shadow && is_shadow_kind(v->kind))
-		m->shadow_spent += cycles;
+	if (m->own)
+		return; /* all of this exit is */
+	m->work.cycles += cycles;
+	if (is_shadow_kind(v->kind))
+		m->work.shadow_cycles += cycles;
+}
+
+/* So many cycles of the current exit went into metering. */
+static void spend(struct vcpu *v, uint64_t cycles)
+{
+	pace_spend(&v->meter.pace, v->meter.now, cycles);
+	took(v, cycles);
 }
 
 /* The clock at the beginning of the current exit. (It does not go back where an exit costs less
@@ -91,9 +102,8 @@ static void clock_set(struct vcpu *v)
 	if (m->exit_tsc == v->exit_tsc)
 		return;
 	m->exit_tsc = v->exit_tsc;
+	m->exit_work = m->work;
 	m->exit_spent = m->pace.spent;
-	m->exit_sent = m->sent;
-	m->exit_shadow_spent = m->shadow_spent;
 	if ((int64_t)(now - m->now) > 0)
 		m->now = now;
 }
@@ -107,6 +117,8 @@ static uint64_t exits_of(const struct vcpu *v)
 	return sum;
 }
 
+/* Up to the beginning of the current exit. The meter's own exits are no part of the guest's life,
+ * and what it took of others is not either. */
 static void sums_take(const struct vcpu *v, struct meter_sums *s)
 {
 	const struct exit_stats *e = &v->stats;
@@ -114,14 +126,14 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 
 	*s = (struct meter_sums){
 		.now = m->now,
+		.exits = -m->own_sums.exits,
+		.exit_cycles = -m->own_sums.cycles - m->exit_work.cycles,
+		.shadow_exits = -m->own_sums.shadow_exits,
+		.shadow_cycles = -m->own_sums.shadow_cycles - m->exit_work.shadow_cycles,
 		.cr3_writes = e->count[KIND_CR3_WRITE],
 		.invlpgs = e->count[KIND_INVLPG] + e->count[KIND_INVPCID],
 		.faults = m->faults,
-		.own_exits = m->own_exits,
-		/* Of this exit nothing is in the sums yet. */
 		.spent = m->exit_spent,
-		.sent = m->exit_sent,
-		.shadow_spent = m->exit_shadow_spent,
 	};
 	for (unsigned int k = 0; k < KINDS; k++) {
 		s->exits += e->count[k];
@@ -199,32 +211,26 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 {
 	struct meter *m = &v->meter;
 	const struct meter_sums *a = &m->base;
+	const unsigned int *n = m->window.count;
 	struct meter_sums b;
-	uint64_t spent, extra;
 
 	sums_take(v, &b);
-	spent = b.spent - a->spent;
-	extra = spent + b.sent - a->sent;
-	*r = (struct tf_reading){.cycles = b.now - a->now, .meter_cycles = spent};
-	r->exits = b.exits - a->exits;
-	r->exit_cycles = b.exit_cycles - a->exit_cycles + r->exits * vm.costs.exit;
-	/* Its own exits are no part of the guest's life. */
-	r->exits -= b.own_exits - a->own_exits;
-	r->exit_cycles -= extra < r->exit_cycles ? extra : r->exit_cycles;
-	if (v->shadow) {
-		uint64_t own = b.shadow_spent - a->shadow_spent;
-
+	*r = (struct tf_reading){
+		.cycles = b.now - a->now,
+		.exits = b.exits - a->exits,
+		.exit_cycles = b.exit_cycles - a->exit_cycles,
+		.meter_cycles = b.spent - a->spent,
+	};
+	if (v->watched) {
 		r->shadow_exits = b.shadow_exits - a->shadow_exits;
-		r->shadow_cycles =
-			b.shadow_cycles - a->shadow_cycles + r->shadow_exits * vm.costs.exit;
-		r->shadow_cycles -= own < r->shadow_cycles ? own : r->shadow_cycles;
+		r->shadow_cycles = b.shadow_cycles - a->shadow_cycles;
+	}
+	if (v->shadow) {
 		r->event_cycles = r->cycles;
 		r->faults = b.faults - a->faults;
 		r->cr3_writes = b.cr3_writes - a->cr3_writes;
 		r->invlpgs = b.invlpgs - a->invlpgs;
 	} else if (m->covered) {
-		const unsigned int *n = m->window.count;
-
 		r->event_cycles = r->cycles;
 		r->faults = pace_scale(n[WINDOW_FAULT], r->cycles, m->covered);
 		r->cr3_writes = pace_scale(n[WINDOW_CR3], r->cycles, m->covered);
@@ -251,7 +257,7 @@ static void reading_stretch(struct tf_reading *r, uint64_t cycles)
 static void tell(struct vcpu *v, const struct tf_verdict *d)
 {
 	struct meter *m = &v->meter;
-	uint64_t began = x86_rdtsc();
+	uint64_t began = x86_rdtsc(), cycles;
 
 	if (d->switched)
 		report_switch(v->index, d);
@@ -259,7 +265,9 @@ static void tell(struct vcpu *v, const struct tf_verdict *d)
 		m->traced_tsc = began;
 		report_sample(v->index, d, pace_scale(m->pace.spent, 1000000, vcpu_awake(v) + 1));
 	}
-	m->sent += x86_rdtsc() - began;
+	cycles = x86_rdtsc() - began;
+	m->sent += cycles;
+	took(v, cycles);
 }
 
 /* `cycles`: the time that the reading stands for, at least its own. */
@@ -312,26 +320,29 @@ static bool is_common(const struct vcpu *v)
 	return !v->meter.own && !is_shadow_kind(v->kind);
 }
 
-void meter_enter(struct vcpu *v)
+/* The clock right before an entry. */
+static uint64_t clock_at_entry(const struct vcpu *v)
+{
+	const struct meter *m = &v->meter;
+	uint64_t spent = m->pace.spent + m->sent;
+
+	return vcpu_awake(v) + (x86_rdtsc() - v->exit_tsc) - spent;
+}
+
+static void sample_begin(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
-	uint64_t began = x86_rdtsc();
 
-	m->begins = false;
-	if (v->switch_tsc || !has_long_paging(v))
-		return;
+	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->samples = m->source->begin(v);
 	m->sample_began = m->now;
 	m->sample_guest = v->guest_cycles;
 	m->sample_exits = exits_of(v) + 1; /* the one that is about to end */
-	m->sample_at = m->now + ms(SAMPLE_MS);
-	intercept(v);
-	spend(v, x86_rdtsc() - began);
 }
 
 /* ---- windows ---- */
 
-static void window_begin(struct vcpu *v)
+static void window_begin(struct vcpu *v, uint64_t now)
 {
 	struct meter *m = &v->meter;
 	uint64_t limit = ms(PERIOD_MS) / 1000000 * PACE_PPM / 2 / (m->event_cost + 1);
@@ -340,11 +351,9 @@ static void window_begin(struct vcpu *v)
 		limit = LIMIT_LEAST;
 	if (limit > LIMIT_MOST)
 		limit = LIMIT_MOST;
-	window_open(&m->window, m->now, (unsigned int)limit, us(WINDOW_LEAST_US),
-		    us(WINDOW_MOST_US));
+	window_open(&m->window, now, (unsigned int)limit, us(WINDOW_LEAST_US), us(WINDOW_MOST_US));
 	m->window_count++;
 	vcpu_forget_insns(v);
-	intercept(v);
 }
 
 static void window_end(struct vcpu *v)
@@ -355,6 +364,23 @@ static void window_end(struct vcpu *v)
 	/* Once in a reading, at a time of chance. */
 	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2);
 	intercept(v);
+}
+
+void meter_enter(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	uint64_t began = x86_rdtsc();
+
+	if (!v->switch_tsc && has_long_paging(v)) {
+		if (m->begins & BEGIN_SAMPLE)
+			sample_begin(v);
+		spend(v, x86_rdtsc() - began);
+		if ((m->begins & BEGIN_WINDOW) && !v->shadow)
+			window_begin(v, clock_at_entry(v));
+		intercept(v);
+		m->look = 0;
+	}
+	m->begins = 0;
 }
 
 void meter_event(struct vcpu *v, enum window_event e)
@@ -370,6 +396,8 @@ void meter_event(struct vcpu *v, enum window_event e)
 void meter_timed(struct vcpu *v)
 {
 	v->meter.own = true;
+	v->meter.timer = 0;
+	v->meter.look = 0;
 	clock_set(v);
 }
 
@@ -377,13 +405,17 @@ void meter_own_exit(struct vcpu *v, uint64_t cycles)
 {
 	struct meter *m = &v->meter;
 	/* The other part was told as it was spent. */
-	uint64_t told = m->pace.spent - m->exit_spent + m->sent - m->exit_sent;
-	uint64_t cost = cycles - told + vm.costs.exit;
+	uint64_t cost = cycles - (m->pace.spent - m->exit_spent) + vm.costs.exit;
 
-	m->own = false;
-	m->own_exits++;
 	m->event_cost = (m->event_cost * 7 + cost) / 8;
 	spend(v, cost);
+	m->own = false;
+	m->own_sums.exits++;
+	m->own_sums.cycles += cycles;
+	if (is_shadow_kind(v->kind)) {
+		m->own_sums.shadow_exits++;
+		m->own_sums.shadow_cycles += cycles;
+	}
 }
 
 /* ---- the clockwork ---- */
@@ -436,6 +468,21 @@ void meter_start(struct vcpu *v)
 	timer_set(v);
 }
 
+/* What is to begin with the next entry. */
+static void begin_later(struct vcpu *v, bool common)
+{
+	struct meter *m = &v->meter;
+
+	if (!v->shadow && !m->window.open && m->now >= m->window_at)
+		m->begins |= BEGIN_WINDOW;
+	if (!m->source->begin || !common || m->samples || m->now < m->sample_at)
+		return;
+	if (m->skip)
+		m->skip--;
+	else
+		m->begins |= BEGIN_SAMPLE;
+}
+
 void meter_exit(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
@@ -454,16 +501,13 @@ void meter_exit(struct vcpu *v)
 	if (m->now >= m->due) {
 		note(v, v->spaces && v->shadow ? 0 : m->now - m->noted);
 		m->due = m->now + ms(PERIOD_MS);
+		m->timer = 0;
+	}
+	if (!m->timer)
 		timer_set(v);
-	}
-	if (!v->shadow && !m->window.open && m->now >= m->window_at &&
-	    pace_is_free(&m->pace, m->now) && has_long_paging(v))
-		window_begin(v);
-	if (m->source->begin && common && !m->samples && m->now >= m->sample_at &&
-	    pace_is_free(&m->pace, m->now)) {
-		m->begins = !m->skip;
-		m->skip -= m->skip != 0;
-	}
+	m->begins = 0;
+	if (pace_is_free(&m->pace, m->now))
+		begin_later(v, common);
 	look_later(v);
 }
 

@@ -29,45 +29,54 @@ struct meter_source {
 struct meter_sums {
 	uint64_t now;
 	uint64_t exits, exit_cycles;
+	uint64_t shadow_exits, shadow_cycles; /* of kinds that nested mode has not */
+	uint64_t cr3_writes, invlpgs, faults;
+	uint64_t spent;
+};
+
+/* Of the vCPU's exits, what is the meter's. */
+struct meter_part {
+	uint64_t exits, cycles;
 	uint64_t shadow_exits, shadow_cycles;
-	uint64_t cr3_writes, invlpgs;
-	uint64_t faults;
-	uint64_t own_exits;
-	uint64_t spent, shadow_spent, sent;
 };
 
 struct meter {
-	uint64_t look; /* v->awake at which meter_exit() has something to do; 0: at every exit */
-	uint64_t now;  /* the meter's clock (svm/pace.h), at the last exit that it looked at */
-	/* At the beginning of that exit: when it was, and what had been spent. */
-	uint64_t exit_tsc, exit_spent, exit_shadow_spent, exit_sent;
-	uint64_t timer;	   /* host TSC of the timer for guests that do not exit; 0: none */
-	bool armed;	   /* the real timer is set to it */
+	uint64_t look; /* vcpu_awake() at which meter_exit() has something to do; 0: always */
+	const struct meter_source *source;
+	struct pace pace;
+	struct window window; /* its clock, and all times below unless they say otherwise: `now` */
+
+	/* The clock at the beginning of the exit that it looked at last; that exit, by its TSC; and
+	 * of the sums below, what they were then. */
+	uint64_t now;
+	uint64_t exit_tsc;
+	uint64_t exit_spent;
+	struct meter_part exit_work;
+
 	bool own;	   /* the current exit is the meter's alone */
-	bool begins;	   /* a sample begins with the next entry */
-	bool samples;	   /* one is under way */
+	bool samples;	   /* a sample is under way */
+	uint8_t begins;	   /* what begins with the next entry */
+	bool armed;	   /* the real timer is set to `timer` */
+	uint64_t timer;	   /* host TSC, for guests that do not exit; 0: none */
 	unsigned int skip; /* exits to let pass before the next sample */
 	uint64_t random;
 
-	const struct meter_source *source;
-	struct pace pace;
-	struct window window;
-	uint64_t due;	    /* the next reading ends */
-	uint64_t sample_at; /* the next sample, window: not before */
-	uint64_t window_at;
-	uint64_t sample_began;
-	uint64_t sample_guest; /* v->guest_cycles when the sample began */
-	uint64_t sample_exits; /* how many exits there had been then */
-	uint64_t event_cost;   /* of an exit in a window, about */
-	uint64_t sent;	       /* cycles for sending events: no part of the guest's life */
-	uint64_t traced_tsc;   /* when the last `sample` event was sent */
-	uint64_t noted;	       /* when the engine was last told */
+	uint64_t due;	/* the reading ends */
+	uint64_t noted; /* the last one did */
 	struct meter_sums base;
-	uint64_t covered; /* how long this reading's window counted; 0: there was none yet */
+	uint64_t covered;   /* how long its window counted; 0: it had none yet */
+	uint64_t window_at; /* the next window, sample: not before */
+	uint64_t sample_at;
+	uint64_t sample_began;
+	uint64_t sample_guest; /* v->guest_cycles, and the number of exits, when it began */
+	uint64_t sample_exits;
+	uint64_t event_cost; /* of an exit in a window, about */
+	uint64_t traced_tsc; /* when the last `sample` event was sent */
 
-	uint64_t faults;       /* #PF that were the guest's own, in shadow mode */
-	uint64_t own_exits;    /* exits that were the meter's alone */
-	uint64_t shadow_spent; /* of pace.spent, within exits of shadow mode alone */
+	uint64_t faults;	    /* #PF on shadow roots that were the guest's own */
+	uint64_t sent;		    /* cycles for sending events; in no other sum */
+	struct meter_part own_sums; /* exits that were the meter's alone */
+	struct meter_part work;	    /* within other exits; only the cycles */
 	uint64_t sample_count, window_count;
 };
 

@@ -27,9 +27,15 @@ void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t le
 	};
 }
 
+/* (A clock that leaves out what is known about only may stand a little before the beginning.) */
+static uint64_t since(const struct window *w, uint64_t now)
+{
+	return now > w->began ? now - w->began : 0;
+}
+
 void window_count(struct window *w, uint64_t now, enum window_event e)
 {
-	if (w->total >= w->limit || now - w->began > w->length)
+	if (w->total >= w->limit || since(w, now) > w->length)
 		return;
 	w->last = now;
 	w->total++;
@@ -38,13 +44,13 @@ void window_count(struct window *w, uint64_t now, enum window_event e)
 
 bool window_is_over(const struct window *w, uint64_t now)
 {
-	return w->total >= w->limit || now - w->began >= w->length;
+	return w->total >= w->limit || since(w, now) >= w->length;
 }
 
 uint64_t window_close(struct window *w, uint64_t now)
 {
 	bool full = w->total >= w->limit;
-	uint64_t covered = full ? w->last - w->began : now - w->began;
+	uint64_t covered = since(w, full ? w->last : now);
 
 	w->open = false;
 	if (covered > w->length)

@@ -52,7 +52,7 @@ struct tf_costs {
 struct tf_reading {
 	uint64_t cycles; /* awake: in the guest and in exits */
 	uint64_t exits;
-	uint64_t exit_cycles; /* from exit to entry, and costs.exit for each */
+	uint64_t exit_cycles; /* from exit to entry; costs.exit for each comes on top */
 	/* Of these, what nested mode would not have had: #PF, CR3, CR4, INVLPG, INVPCID in shadow
 	 * mode. */
 	uint64_t shadow_exits, shadow_cycles;
