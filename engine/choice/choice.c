@@ -92,31 +92,26 @@ static uint64_t share(uint64_t part, uint64_t whole)
 	return scale(part, PPM, whole);
 }
 
-static void age(uint64_t *sum)
+/* One more into a sum. It is kept in 256ths, so that little of what is no more stays for ever. */
+static void rate_add(uint64_t *sum, uint64_t n)
 {
-	*sum /= 2;
+	*sum = *sum / 2 + (n << 8);
 }
 
 static void misses_take(struct rates *to, uint64_t n, uint64_t cycles)
 {
-	age(&to->misses);
-	age(&to->miss_cycles);
-	to->misses += n;
-	to->miss_cycles += cycles;
+	rate_add(&to->misses, n);
+	rate_add(&to->miss_cycles, cycles);
 }
 
 /* What the work did; shadow mode's exits took `lost`. */
 static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lost)
 {
 	if (r->event_cycles) {
-		age(&to->faults);
-		age(&to->cr3_writes);
-		age(&to->invlpgs);
-		age(&to->event_cycles);
-		to->faults += r->faults;
-		to->cr3_writes += r->cr3_writes;
-		to->invlpgs += r->invlpgs;
-		to->event_cycles += without(r->event_cycles, lost);
+		rate_add(&to->faults, r->faults);
+		rate_add(&to->cr3_writes, r->cr3_writes);
+		rate_add(&to->invlpgs, r->invlpgs);
+		rate_add(&to->event_cycles, without(r->event_cycles, lost));
 	}
 	if (r->counted_cycles)
 		misses_take(to, r->tlb_misses, r->counted_cycles);
