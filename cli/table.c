@@ -197,29 +197,71 @@ static void times(const struct table *t)
 	row(t, "all, with firmware and QEMU", NULL, "wall_seconds", "%.2f");
 }
 
-/* Exits between the marks around the part that is number I in the order of the run: parts write a
- * byte in 0x10..0x8f before and that plus 0x80 after. -1: not marked. */
-static json_int_t part_exits(const json_t *run, size_t i)
+static json_int_t mark_of(const json_t *told)
+{
+	return json_integer_value(json_object_get(told, "mark"));
+}
+
+/* Pairs of marks, a byte and that plus 0x80, of the part with this one: how many; and the exits in
+ * those from FROM to before TO. */
+static size_t pairs_count(const json_t *run, json_int_t mark, size_t from, size_t to,
+			  json_int_t *exits)
 {
 	const json_t *m;
 	json_int_t begin = -1, byte, at;
-	int open = 0;
-	size_t k;
+	size_t k, n = 0;
 
+	*exits = 0;
 	json_array_foreach(json_object_get(run, "marks"), k, m)
 	{
 		byte = json_integer_value(json_object_get(m, "mark"));
 		at = json_integer_value(json_object_get(m, "exits_total"));
-		if (byte >= 0x10 && byte < 0x90) {
-			open = (int)byte;
+		if (byte == mark) {
 			begin = at;
-		} else if (open && byte == open + 0x80) {
-			open = 0;
-			if (i-- == 0)
-				return at - begin;
+		} else if (begin >= 0 && byte == mark + 0x80) {
+			*exits += n >= from && n < to ? at - begin : 0;
+			begin = -1;
+			n++;
 		}
 	}
-	return -1;
+	return n;
+}
+
+/* Exits between the marks around what line I of the run's work tells of. Where a part has several
+ * pairs of marks (the rounds of a phase), the lines that name its mark share them, in order. -1:
+ * none. */
+static json_int_t part_exits(const json_t *run, size_t i)
+{
+	const json_t *work = json_object_get(run, "work"), *told;
+	json_int_t mark = mark_of(json_array_get(work, i)), exits;
+	size_t k, lines = 0, before = 0, pairs;
+
+	json_array_foreach(work, k, told)
+	{
+		before += k < i && mark_of(told) == mark;
+		lines += mark_of(told) == mark;
+	}
+	pairs = pairs_count(run, mark, 0, 0, &exits);
+	if (!mark || !pairs || !lines)
+		return -1;
+	pairs_count(run, mark, pairs * before / lines, pairs * (before + 1) / lines, &exits);
+	return exits;
+}
+
+static int any_marked(const json_t *run)
+{
+	size_t n = json_array_size(json_object_get(run, "work"));
+
+	for (size_t i = 0; i < n; i++) {
+		if (part_exits(run, i) >= 0)
+			return 1;
+	}
+	return 0;
+}
+
+static int same_work(const json_t *a, const json_t *b)
+{
+	return b && json_equal(json_object_get(a, "work"), json_object_get(b, "work"));
 }
 
 static void part_rates(const struct table *t)
@@ -227,7 +269,7 @@ static void part_rates(const struct table *t)
 	const json_t *w;
 	size_t i;
 
-	if (part_exits(t->run[0], 0) < 0)
+	if (!any_marked(t->run[0]))
 		return;
 	heading("exits for one operation of each part, all CPUs");
 	json_array_foreach(json_object_get(t->run[0], "work"), i, w)
@@ -236,7 +278,7 @@ static void part_rates(const struct table *t)
 		for (int r = 0; r < t->runs; r++) {
 			const json_t *told = json_array_get(json_object_get(t->run[r], "work"), i);
 			double count = json_number_value(json_object_get(told, "count"));
-			json_int_t n = part_exits(t->run[r], i);
+			json_int_t n = same_work(w, told) ? part_exits(t->run[r], i) : -1;
 			char text[32];
 
 			snprintf(text, sizeof(text), "%.4g", (double)n / count);
