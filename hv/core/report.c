@@ -248,6 +248,7 @@ static void put_costs(void)
 static void put_choice(void)
 {
 	uint64_t mode[2] = {0, 0}, cycles = 0, samples = 0, windows = 0, entries = 0;
+	uint64_t stolen = 0;
 
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		const struct vcpu *v = vm.vcpu[i];
@@ -255,6 +256,7 @@ static void put_choice(void)
 		for (unsigned int k = 0; k < 2; k++)
 			mode[k] += __atomic_load_n(&v->mode_cycles[k], __ATOMIC_RELAXED);
 		cycles += __atomic_load_n(&v->meter.pace.spent, __ATOMIC_RELAXED);
+		stolen += __atomic_load_n(&v->meter.stolen, __ATOMIC_RELAXED);
 		samples += __atomic_load_n(&v->meter.sample_count, __ATOMIC_RELAXED);
 		entries += __atomic_load_n(&v->space_entries, __ATOMIC_RELAXED);
 		windows += __atomic_load_n(&v->meter.window_count, __ATOMIC_RELAXED);
@@ -271,6 +273,7 @@ static void put_choice(void)
 	if (vm.vcpu[0]->meter.source)
 		json_text("meter_source", vm.vcpu[0]->meter.source->name);
 	json_number("meter_cycles", cycles);
+	json_number("meter_stolen_cycles", stolen);
 	json_number("meter_samples", samples);
 	json_number("meter_windows", windows);
 	json_number("space_entries", entries);

@@ -28,13 +28,14 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 #define CR3_SPACE 0x7ffffffffffff000ull
 
 #define PERIOD_MS	20u
-#define TIMER_MS	5u  /* after the period: a guest that has a tick is read at that */
-#define SAMPLE_MS	5u  /* between samples, at least */
-#define WAIT_MS		80u /* for what was spent, at most */
+#define TIMER_MS	5u   /* after the period: a guest that has a tick is read at that */
+#define SAMPLE_MS	5u   /* between samples, at least */
+#define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
 #define SKIP_MOST	3u
 #define LIMIT_LEAST	4u
 #define LIMIT_MOST	64u
+#define LONGEST_US	500u
 #define WINDOW_LEAST_US 200u
 #define WINDOW_MOST_US	4000u
 
@@ -85,10 +86,15 @@ static void took(struct vcpu *v, uint64_t cycles)
 		m->work.shadow_cycles += cycles;
 }
 
-/* So many cycles of the current exit went into metering. */
+/* So many cycles of the current exit went into metering, and into nothing else: what takes longer
+ * than any of it ever does was not at work, the machine was taken away meanwhile. */
 static void spend(struct vcpu *v, uint64_t cycles)
 {
-	pace_spend(&v->meter.pace, v->meter.now, cycles);
+	struct meter *m = &v->meter;
+	uint64_t most = us(LONGEST_US), stolen = cycles > most ? cycles - most : 0;
+
+	m->stolen += stolen;
+	pace_spend(&m->pace, m->now, cycles - stolen);
 	took(v, cycles);
 }
 
@@ -97,13 +103,14 @@ static void spend(struct vcpu *v, uint64_t cycles)
 static void clock_set(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
-	uint64_t now = vcpu_awake(v) - m->pace.spent - m->sent;
+	uint64_t now = vcpu_awake(v) - m->pace.spent - m->stolen - m->sent;
 
 	if (m->exit_tsc == v->exit_tsc)
 		return;
 	m->exit_tsc = v->exit_tsc;
 	m->exit_work = m->work;
 	m->exit_spent = m->pace.spent;
+	m->exit_stolen = m->stolen;
 	if ((int64_t)(now - m->now) > 0)
 		m->now = now;
 }
@@ -347,7 +354,7 @@ static bool is_common(const struct vcpu *v)
 static uint64_t clock_at_entry(const struct vcpu *v)
 {
 	const struct meter *m = &v->meter;
-	uint64_t spent = m->pace.spent + m->sent;
+	uint64_t spent = m->pace.spent + m->stolen + m->sent;
 
 	return vcpu_awake(v) + (x86_rdtsc() - v->exit_tsc) - spent;
 }
@@ -428,9 +435,10 @@ void meter_own_exit(struct vcpu *v, uint64_t cycles)
 {
 	struct meter *m = &v->meter;
 	/* The other part was told as it was spent. */
-	uint64_t cost = cycles - (m->pace.spent - m->exit_spent) + vm.costs.exit;
+	uint64_t told = m->pace.spent - m->exit_spent + m->stolen - m->exit_stolen;
+	uint64_t cost = cycles - told + vm.costs.exit;
 
-	m->event_cost = (m->event_cost * 7 + cost) / 8;
+	m->event_cost = (m->event_cost * 7 + (cost < us(LONGEST_US) ? cost : us(LONGEST_US))) / 8;
 	spend(v, cost);
 	m->own = false;
 	m->own_sums.exits++;
@@ -461,7 +469,7 @@ static void look_later(struct vcpu *v)
 		at = sample;
 	if (!v->shadow && window < at)
 		at = window;
-	m->look = at + m->pace.spent + m->sent; /* of the time awake */
+	m->look = at + m->pace.spent + m->stolen + m->sent; /* of the time awake */
 }
 
 /* For a guest that does not exit by itself. */

@@ -53,7 +53,7 @@ struct meter {
 	 * of the sums below, what they were then. */
 	uint64_t now;
 	uint64_t exit_tsc;
-	uint64_t exit_spent;
+	uint64_t exit_spent, exit_stolen;
 	struct meter_part exit_work;
 
 	bool own;	   /* the current exit is the meter's alone */
@@ -77,8 +77,9 @@ struct meter {
 	uint64_t event_cost; /* of an exit in a window, about */
 	uint64_t traced_tsc; /* when the last `sample` event was sent */
 
-	uint64_t faults;	    /* #PF on shadow roots that were the guest's own */
-	uint64_t sent;		    /* cycles for sending events; in no other sum */
+	uint64_t faults; /* #PF on shadow roots that were the guest's own */
+	uint64_t sent;	 /* cycles for sending events; in no other sum */
+	uint64_t stolen; /* cycles that metering took while the machine was taken away; as that */
 	struct meter_part own_sums; /* exits that were the meter's alone */
 	struct meter_part work;	    /* within other exits; only the cycles */
 	uint64_t sample_count, window_count;
