@@ -281,7 +281,7 @@ random matrix: %: $(B)/tests/%
 	$(Q)timeout 600 $<
 
 # Known mistakes, put back one by one: the test must notice.
-mistakes: $(B)/tests/test_groups
+mistakes: $(UNIT_BIN)
 	$(Q)scripts/mistakes.sh $(B)
 
 # FUZZ_SECONDS: for each fuzzer.

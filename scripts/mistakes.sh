@@ -1,7 +1,8 @@
 #!/bin/bash
 # mistakes.sh BUILD [PATTERN]: puts each known mistake of tests/mistakes/ back into a copy of the engine and
-# demands that its story in tests/unit/test_groups.c fails, and that it passes without. Expects BUILD with
-# tests/test_groups built; builds in BUILD/mistakes.
+# demands that its story fails, and that it passes without. A story is one test of a program in tests/unit/
+# ("Story: PROGRAM TEST"; without PROGRAM: test_groups). Expects BUILD with those programs built; builds in
+# BUILD/mistakes.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
@@ -15,10 +16,14 @@ missed=0
 
 # Only the files that the patch changes are built anew, unless it changes a header.
 try() {
-	local patch=$1 name dir story f objects=()
+	local patch=$1 name dir story program=test_groups f objects=()
 	name=$(basename "$patch" .patch)
 	dir=$build/mistakes/$name
 	story=$(sed -n 's/^Story: //p' "$patch")
+	if [[ $story == *" "* ]]; then
+		program=${story% *}
+		story=${story#* }
+	fi
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	cp -r engine "$dir/engine"
@@ -26,7 +31,7 @@ try() {
 		echo "FAIL $name: it does not fit the engine any more ($dir/log)"
 		return 1
 	fi
-	if ! timeout 60 "$build/tests/test_groups" "$story" >"$dir/log" 2>&1; then
+	if ! timeout 60 "$build/tests/$program" "$story" >"$dir/log" 2>&1; then
 		echo "FAIL $name: $story fails without the mistake ($dir/log)"
 		return 1
 	fi
@@ -40,7 +45,7 @@ try() {
 		objects+=("$dir/$(basename "$f" .c).o")
 	done < <(sed -n 's,^+++ b/\(.*\.c\)$,\1,p' "$patch")
 	# shellcheck disable=SC2086
-	gcc $flags -pthread -o "$dir/test" "$build/user-asan/tests/unit/test_groups.o" "${objects[@]}" \
+	gcc $flags -pthread -o "$dir/test" "$build/user-asan/tests/unit/$program.o" "${objects[@]}" \
 		-Wl,--start-group "$build/support-asan.a" "$build/engine-asan.a" -Wl,--end-group -lcmocka -lm \
 		>>"$dir/log" 2>&1 || {
 		echo "FAIL $name: it does not link ($dir/log)"

@@ -142,6 +142,15 @@ fi
 if runs shadow boot/calibration; then
 	step boot/calibration 200 scripts/calibration.sh $logs/calibration
 fi
+# The mode is chosen while the guest runs: by cost, and by chance, which changes it more often.
+for grain in vm space; do
+	runs shadow "auto/$grain" || continue
+	step "auto/$grain" 320 scripts/boot.sh auto 2 $logs/auto-$grain job=workload --grain $grain
+	step "auto/$grain/random" 320 scripts/boot.sh auto 4 $logs/auto-$grain-random job=workload \
+		--grain $grain --policy random
+	step "auto/$grain/bare" 300 build/twofold run --kernel build/baretest.elf --mode auto --cpus 2 \
+		--mem 256M --timeout 280 --grain $grain --policy random --stats $logs/auto-$grain-bare.json
+done
 step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
 
 two="0: CPUs '0-1', 256 MiB, distances 10 20

@@ -92,44 +92,38 @@ static uint64_t share(uint64_t part, uint64_t whole)
 	return scale(part, PPM, whole);
 }
 
-static void age(uint64_t *sum)
+/* One more into a sum. It is kept in 256ths, so that little of what is no more stays for ever. */
+static void rate_add(uint64_t *sum, uint64_t n)
 {
-	*sum -= *sum / 4;
+	*sum = *sum / 2 + (n << 8);
 }
 
 static void misses_take(struct rates *to, uint64_t n, uint64_t cycles)
 {
-	age(&to->misses);
-	age(&to->miss_cycles);
-	to->misses += n;
-	to->miss_cycles += cycles;
+	rate_add(&to->misses, n);
+	rate_add(&to->miss_cycles, cycles);
 }
 
 /* What the work did; shadow mode's exits took `lost`. */
 static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lost)
 {
 	if (r->event_cycles) {
-		age(&to->faults);
-		age(&to->cr3_writes);
-		age(&to->invlpgs);
-		age(&to->event_cycles);
-		to->faults += r->faults;
-		to->cr3_writes += r->cr3_writes;
-		to->invlpgs += r->invlpgs;
-		to->event_cycles += without(r->event_cycles, lost);
+		rate_add(&to->faults, r->faults);
+		rate_add(&to->cr3_writes, r->cr3_writes);
+		rate_add(&to->invlpgs, r->invlpgs);
+		rate_add(&to->event_cycles, without(r->event_cycles, lost));
 	}
 	if (r->counted_cycles)
 		misses_take(to, r->tlb_misses, r->counted_cycles);
 }
 
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
-		    uint64_t cycles, uint64_t resident, uint64_t shadowed)
+		    uint64_t cycles, const struct footprint *at)
 {
 	struct choice *c = v->vm->choice;
 	struct op op;
 	misses_take(&v->chooser.rates, pages, cycles);
-	v->chooser.resident = resident;
-	v->chooser.shadowed = shadowed;
+	v->chooser.at = *at;
 	if (c->conf.grain == TF_GRAIN_VM)
 		return;
 	vm_op_begin(&op, v->vm);
@@ -139,8 +133,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 		space_forget(c, u);
 	u->stack = stack;
 	misses_take(&u->rates, pages, cycles);
-	u->resident = resident;
-	u->shadowed = shadowed;
+	u->at = *at;
 	lock_drop(&op, &c->lock);
 	vm_op_end(&op, v->vm);
 }
@@ -200,7 +193,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 {
 	const struct tf_costs *k = &c->conf.costs;
 	uint64_t lost = r->shadow_cycles + r->shadow_exits * k->exit;
-	uint64_t missing = u->resident > u->shadowed ? u->resident - u->shadowed : 0;
+	uint64_t missing = u->at.resident > u->at.shadowed ? u->at.resident - u->at.shadowed : 0;
 
 	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
 	a->now = v->vm->h->cycles(v->vm->h);
@@ -221,7 +214,8 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	} else {
 		a->shadow_loss = corrected(c, u, predicted);
 	}
-	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill;
+	/* A leaf table that has shadows is read again, or a fault links it: about an exit. */
+	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill + u->at.leaf_tables * k->exit;
 	a->price_nested = c->stop[TF_NESTED];
 	if (c->conf.grain == TF_GRAIN_VM) {
 		a->price_shadow *= v->vm->conf.vcpus;
@@ -237,8 +231,7 @@ static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf
 	struct unit *u;
 	if (c->conf.grain == TF_GRAIN_VM) {
 		u = &c->whole;
-		u->resident = v->chooser.resident;
-		u->shadowed = v->chooser.shadowed;
+		u->at = v->chooser.at;
 		*rates = &v->chooser.rates;
 	} else {
 		u = space_get(c, regs->cr3, v->vm->h->cycles(v->vm->h));
@@ -266,7 +259,7 @@ static void verdict_fill(const struct choice *c, const struct unit *u, const str
 		.shadow_ppm = share(a->shadow_loss + a->filling, a->useful),
 		.regret = ruling->regret,
 		.price = ruling->price,
-		.resident = u->resident,
+		.resident = u->at.resident,
 	};
 }
 

@@ -23,9 +23,9 @@ struct unit {
 			 */
 	enum tf_mode mode;
 	struct rates rates;
-	uint64_t resident, shadowed; /* pages: mapped by the guest, and by shadow leaves */
-	uint32_t skip;		     /* readings to come that a change of mode fell into */
-	uint64_t filling;	     /* cycles of the last change's price still to be paid */
+	struct footprint at;
+	uint32_t skip;	  /* readings to come that a change of mode fell into */
+	uint64_t filling; /* cycles of the last change's price still to be paid */
 	/* Shadow mode's exits as predicted from the rates and as they were. */
 	uint64_t predicted, actual;
 	uint64_t state[POLICY_STATE];
@@ -57,7 +57,7 @@ bool spaces_any_shadow(const struct tf_vm *vm);
 
 /* What a sample found: distinct pages touched, scaled to the whole space, in so many cycles. */
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
-		    uint64_t cycles, uint64_t resident, uint64_t shadowed);
+		    uint64_t cycles, const struct footprint *at);
 
 void choice_destroy(struct tf_vm *vm);
 

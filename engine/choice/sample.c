@@ -59,7 +59,7 @@ struct sampler {
 	uint64_t parts_all; /* that the parts were chosen from */
 	unsigned int parts;
 	struct part part[TABLES];
-	uint64_t resident, shadowed;
+	struct footprint at;
 	/* The sample under way: */
 	const struct mmu_mode *mode;
 	struct shadow *root;
@@ -169,21 +169,24 @@ static void set_release(struct op *op, struct tf_vm *vm, struct group *g, struct
 	s->cr3 = 0;
 }
 
-/* Shadow leaves that hang under the root's user half. */
-static uint64_t count_shadowed(struct tf_vm *vm, struct group *g, const struct shadow *s)
+/* Count the shadow leaves that hang under the root's user half. */
+static void count_shadowed(struct tf_vm *vm, struct group *g, const struct shadow *s,
+			   struct footprint *at)
 {
 	const unsigned int words = s->role.level == 3 ? ENTRIES / 128 : ENTRIES / 64;
-	uint64_t sum = 0;
-	if (s->role.level == 0 || s->role.direct)
-		return s->count;
+	if (s->role.level == 0 || s->role.direct) {
+		at->shadowed += s->count;
+		at->leaf_tables++;
+		return;
+	}
 	for (unsigned int w = 0; w < words; w++)
 		for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
 			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
-			sum += spte_is_table(s, entry_read(&s->spt[i]))
-				       ? count_shadowed(vm, g, shadow_child(vm, g, s, i))
-				       : 1;
+			if (spte_is_table(s, entry_read(&s->spt[i])))
+				count_shadowed(vm, g, shadow_child(vm, g, s, i), at);
+			else
+				at->shadowed++;
 		}
-	return sum;
 }
 
 static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r, struct sampler *s)
@@ -193,7 +196,8 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 	const uint64_t *root = guest_table(vm, r->cr3);
 	unsigned int left = SCAN_MAX;
 	set_release(op, vm, g, s);
-	s->parts_all = s->resident = s->shadowed = s->stack = 0;
+	s->parts_all = s->stack = 0;
+	s->at = (struct footprint){0};
 	if (!root)
 		return;
 	s->group = g;
@@ -207,12 +211,12 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 		n += s->part[i].n;
 	}
 	if (s->parts)
-		s->resident = s->parts_all * n / s->parts;
+		s->at.resident = s->parts_all * n / s->parts;
 	struct role role = {.level = 3, .nxe = (r->efer >> 11) & 1};
 	const struct shadow *top =
 		shadow_find(vm, g, gfn((r->cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT), role);
 	if (top)
-		s->shadowed = count_shadowed(vm, g, top);
+		count_shadowed(vm, g, top, &s->at);
 }
 
 /* ---- the bits ---- */
@@ -354,5 +358,5 @@ void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 	}
 	group_unlock(&op, g);
 	vm_op_end(&op, v->vm);
-	choice_sampled(v, s->cr3, s->stack, pages, cycles, s->resident, s->shadowed);
+	choice_sampled(v, s->cr3, s->stack, pages, cycles, &s->at);
 }

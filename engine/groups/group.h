@@ -93,10 +93,17 @@ struct rates {
 	uint64_t faults, cr3_writes, invlpgs, event_cycles;
 };
 
+/* The user half of an address space, as a sample saw it. */
+struct footprint {
+	uint64_t resident;    /* pages that the guest maps and has accessed */
+	uint64_t shadowed;    /* pages that shadow leaves map */
+	uint64_t leaf_tables; /* that these leaves are in */
+};
+
 /* A vCPU's part of the choice of modes. */
 struct chooser {
-	struct rates rates; /* grain vm: of this vCPU */
-	uint64_t resident, shadowed;
+	struct rates rates;  /* grain vm: of this vCPU */
+	struct footprint at; /* of the address space sampled last */
 	/* grain space, what the last load found: */
 	uint64_t key;
 	uint32_t generation;

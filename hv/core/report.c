@@ -267,6 +267,9 @@ static void put_choice(void)
 		return;
 	json_text("policy", tf_policy_name(cmdline.policy));
 	json_text("grain", cmdline.grain == TF_GRAIN_SPACE ? "space" : "vm");
+	/* Any vCPU's: all CPUs are of one make. */
+	if (vm.vcpu[0]->meter.source)
+		json_text("meter_source", vm.vcpu[0]->meter.source->name);
 	json_number("meter_cycles", cycles);
 	json_number("meter_samples", samples);
 	json_number("meter_windows", windows);

@@ -134,6 +134,7 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 		.invlpgs = e->count[KIND_INVLPG] + e->count[KIND_INVPCID],
 		.faults = m->faults,
 		.spent = m->exit_spent,
+		.guest = v->guest_cycles,
 	};
 	for (unsigned int k = 0; k < KINDS; k++) {
 		s->exits += e->count[k];
@@ -143,13 +144,6 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 		s->shadow_exits += e->count[k];
 		s->shadow_cycles += e->cycles[k];
 	}
-}
-
-/* The next reading begins. */
-static void restart(struct vcpu *v)
-{
-	sums_take(v, &v->meter.base);
-	v->meter.covered = 0;
 }
 
 /* ---- intercepts ---- */
@@ -200,12 +194,41 @@ static void sampling_end(struct vcpu *v, uint64_t cycles)
 }
 
 static const struct meter_source sampling = {
-	.name = "sample",
+	.name = "samples",
 	.begin = sampling_begin,
 	.end = sampling_end,
 };
 
+static bool counters_read(struct vcpu *v, struct tf_reading *r)
+{
+	struct meter *m = &v->meter;
+	uint64_t guest = v->guest_cycles - m->base.guest;
+	uint64_t switches = r->exits * vm.costs.exit;
+
+	if (!pmc_read(&m->pmc, &r->instructions, &r->tlb_misses) && guest > ms(1))
+		return false;
+	r->counted_cycles = guest > switches ? guest - switches : 1;
+	return true;
+}
+
+static const struct meter_source counters = {
+	.name = "counters",
+	.read = counters_read,
+};
+
 /* ---- readings ---- */
+
+/* The next reading begins; what was not read of this one is left out. */
+static void restart(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+	struct tf_reading left_out = {0};
+
+	if (m->source && m->source->read)
+		(void)m->source->read(v, &left_out);
+	sums_take(v, &m->base);
+	m->covered = 0;
+}
 
 static void reading_take(struct vcpu *v, struct tf_reading *r)
 {
@@ -236,8 +259,8 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 		r->cr3_writes = pace_scale(n[WINDOW_CR3], r->cycles, m->covered);
 		r->invlpgs = pace_scale(n[WINDOW_INVLPG], r->cycles, m->covered);
 	}
-	if (m->source->read)
-		m->source->read(v, r);
+	if (m->source->read && !m->source->read(v, r))
+		m->source = &sampling;
 }
 
 /* The reading stands for more time than it was taken in. */
@@ -454,10 +477,12 @@ static void timer_set(struct vcpu *v)
 void meter_start(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
+	struct pmc_cpu cpu;
 
+	pmc_cpu_read(&cpu);
 	m->random = cmdline.seed * 0x9e3779b97f4a7c15ull + v->index + 1;
 	m->random += !m->random;
-	m->source = &sampling;
+	m->source = pmc_start(&m->pmc, &cpu) ? &counters : &sampling;
 	m->pace.wait_most = ms(WAIT_MS);
 	m->event_cost = 3 * vm.costs.exit;
 	m->window.next = us(WINDOW_MOST_US) / 4;

@@ -8,6 +8,7 @@
 
 #include <twofold/choice.h>
 
+#include "cpu/pmc.h"
 #include "svm/pace.h"
 
 struct vcpu;
@@ -20,8 +21,9 @@ struct meter_source {
 	bool (*begin)(struct vcpu *v);
 	/* The guest ran for so many cycles since begin(). */
 	void (*end)(struct vcpu *v, uint64_t cycles);
-	/* Add what was counted since the last call, or NULL. */
-	void (*read)(struct vcpu *v, struct tf_reading *r);
+	/* Tell what was counted since the last call, or NULL. False: it counts nothing; another
+	 * source is to be taken. */
+	bool (*read)(struct vcpu *v, struct tf_reading *r);
 };
 
 /* Sums at the beginning of a reading; what a reading tells is the difference to those at its end.
@@ -32,6 +34,7 @@ struct meter_sums {
 	uint64_t shadow_exits, shadow_cycles; /* of kinds that nested mode has not */
 	uint64_t cr3_writes, invlpgs, faults;
 	uint64_t spent;
+	uint64_t guest;
 };
 
 /* Of the vCPU's exits, what is the meter's. */
@@ -70,6 +73,7 @@ struct meter {
 	uint64_t sample_began;
 	uint64_t sample_guest; /* v->guest_cycles, and the number of exits, when it began */
 	uint64_t sample_exits;
+	struct pmc pmc;
 	uint64_t event_cost; /* of an exit in a window, about */
 	uint64_t traced_tsc; /* when the last `sample` event was sent */
 

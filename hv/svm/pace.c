@@ -8,7 +8,7 @@ void pace_spend(struct pace *p, uint64_t now, uint64_t cycles)
 	uint64_t from = p->free_at > now ? p->free_at : now;
 
 	p->spent += cycles;
-	p->free_at = from + cycles * (1000000 / PACE_PPM);
+	p->free_at = from + cycles * 1000000 / PACE_PPM;
 	if (p->free_at - now > p->wait_most)
 		p->free_at = now + p->wait_most;
 }
@@ -55,6 +55,9 @@ uint64_t window_close(struct window *w, uint64_t now)
 	w->open = false;
 	if (covered > w->length)
 		covered = w->length;
+	/* The last of `limit` events was waited for: one less came in as much time as any. */
+	if (full && w->total > 1)
+		covered = covered * w->total / (w->total - 1);
 	if (full)
 		w->next = w->length / 2;
 	else if (w->total < w->limit / 4 && covered == w->length)
@@ -64,16 +67,13 @@ uint64_t window_close(struct window *w, uint64_t now)
 
 uint64_t pace_scale(uint64_t x, uint64_t a, uint64_t b)
 {
-	/* Two factors of 32 bits: without a 128-bit division, which the hypervisor has not. */
-	unsigned __int128 whole = (unsigned __int128)x * (a / b);
-	unsigned __int128 rest;
+	unsigned __int128 product = (unsigned __int128)x * a + b / 2;
+	uint64_t high = (uint64_t)(product >> 64), quotient, rest;
 
-	a %= b;
-	while (b >> 32) {
-		a >>= 1;
-		b >>= 1;
-	}
-	rest = (unsigned __int128)x * ((a << 32) / b) >> 32;
-	whole += rest;
-	return whole > UINT64_MAX ? UINT64_MAX : (uint64_t)whole;
+	if (high >= b)
+		return UINT64_MAX;
+	/* (C divides 128 bits by a call into the compiler's library, which the hypervisor has not.)
+	 */
+	__asm__("div %4" : "=a"(quotient), "=d"(rest) : "a"((uint64_t)product), "d"(high), "r"(b));
+	return quotient;
 }

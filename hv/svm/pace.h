@@ -56,7 +56,8 @@ bool window_is_over(const struct window *w, uint64_t now);
 /* Close it: how long it was that its counts were counted; 0: they tell nothing. */
 uint64_t window_close(struct window *w, uint64_t now);
 
-/* x times a / b, rounded down; saturates. b: not 0. */
+/* x times a / b, to the nearest; saturates. b: not 0. (Rounded down, a few events that are scaled
+ * up would tell too little on average.) */
 uint64_t pace_scale(uint64_t x, uint64_t a, uint64_t b);
 
 #endif

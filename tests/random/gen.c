@@ -344,8 +344,10 @@ void gen_step(struct world *w)
 	case 61:
 		if (one_in(w, 3))
 			op_quiet(w, cpu);
-		else
+		else if (one_in(w, 2))
 			op_mode(w, cpu);
+		else
+			op_away(w, cpu);
 		break;
 	case 62:
 		if (one_in(w, 2))

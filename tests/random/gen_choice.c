@@ -59,7 +59,6 @@ void gen_disturb(struct world *w)
 		bool is_idle = one_in(w, 3);
 		space_to(w, is_idle ? (unsigned int)below(w, SPACES) : w->space[cpu], some_mode(w));
 	} else if (w->conf.mode == W_MIXED) {
-		/* Address spaces are given a mode where the vCPU is watched. */
 		all_to(w, w->conf.spaces && !one_in(w, 4) ? TF_SHADOW : some_mode(w));
 	}
 }
@@ -106,6 +105,7 @@ bool gen_choice(struct world *w)
 		world_fail(w, "tf_choice_start failed");
 	for (unsigned int i = 0; i < SPACES; i++)
 		space_is(w, i, TF_NESTED);
+	w->hw.spaces = w->conf.spaces;
 	w->has_choice = true;
 	return !w->failed;
 }
@@ -127,21 +127,87 @@ static void look_at_mode(struct world *w, unsigned int cpu)
 	hw_leave(c);
 	if (!hw_enter(c) || w->hw.broken[0])
 		return;
-	enum tf_mode given = c->load.mode;
-	if (c->want == TF_NESTED || !is_shadowable(&c->r)) {
+	enum tf_mode given = c->load.mode, asked = c->asked;
+	if (!is_shadowable(&c->r) || (asked == TF_NESTED && !w->conf.spaces)) {
 		if (given == TF_SHADOW)
 			world_fail(w, "CPU %u was given a shadow root where it cannot be", cpu);
-		return;
-	}
-	if (!w->conf.spaces) {
+	} else if (!w->conf.spaces) {
 		if (given == TF_NESTED)
 			world_fail(w, "CPU %u in shadow mode was given the nested root", cpu);
-	} else if (!w->space_mode[space].known) {
+	} else if (asked == TF_SHADOW && !w->space_mode[space].known) {
 		space_is(w, space, given);
-	} else if (given != w->space_mode[space].mode) {
+	} else if (given != w->space_mode[space].mode &&
+		   (asked == TF_SHADOW || given == TF_SHADOW) && w->space_mode[space].known) {
 		world_fail(w, "CPU %u in space %u runs %s, must run %s", cpu, space,
 			   mode_name[given], mode_name[w->space_mode[space].mode]);
 	}
+}
+
+static void vcpu_to(struct world *w, unsigned int cpu, enum tf_mode m)
+{
+	if (w->conf.spaces)
+		space_to(w, w->space[cpu], m);
+	if (!w->conf.spaces || m == TF_SHADOW)
+		hw_set_mode(&w->hw.cpu[cpu], m);
+	else
+		hw_leave(&w->hw.cpu[cpu]);
+}
+
+static void write_protect(struct world *w, unsigned int cpu, bool on)
+{
+	uint64_t cr0 = (w->hw.cpu[cpu].r.cr0 & ~X_CR0_WP) | (on ? X_CR0_WP : 0);
+
+	world_trace(w, "cpu %u writes CR0 %#llx", cpu, (unsigned long long)cr0);
+	if (hw_write_cr0(&w->hw.cpu[cpu], cr0))
+		ref_write_cr0(&w->ref, cpu, cr0);
+}
+
+/* Shadow tables know an address; then the vCPU is on the nested root for a while, edits what maps
+ * it and flushes, of which the engine is not told; and comes back, perhaps into another space. */
+void op_away(struct world *w, unsigned int cpu)
+{
+	const uint64_t va = one_in(w, 3) ? guest_user_va(w) : guest_kernel_va(w);
+	const uint32_t how = va >> 63 ? 0 : TF_USER;
+	const unsigned int home = w->space[cpu], other = (unsigned int)below(w, SPACES);
+	const bool by_cr0 = one_in(w, 3);
+
+	if (w->conf.mode != W_MIXED)
+		return;
+	w->what = "away from shadow tables";
+	write_protect(w, cpu, true);
+	for (unsigned int k = 0; k < 3 && !w->failed; k++) {
+		if (k)
+			guest_cr3(w, cpu, k == 1 ? other : home, false);
+		vcpu_to(w, cpu, TF_SHADOW);
+		guest_use(w, cpu, va, how);
+	}
+	if (by_cr0)
+		write_protect(w, cpu, false);
+	else
+		vcpu_to(w, cpu, TF_NESTED);
+	uint64_t at = w->failed ? 0 : guest_make_entry(w, cpu, w->root[home], va, 0);
+	if (!at || w->failed)
+		return;
+	guest_use(w, cpu, va, how);
+	uint64_t e = (DATA_GFN + below(w, 64)) << 12 | X_P | X_A | X_W | (how ? X_U : X_G);
+	guest_set_entry(w, cpu, at, e);
+	if (!w->failed && one_in(w, 3))
+		guest_cr3(w, cpu, one_in(w, 2) ? other : home, false);
+	if (!w->failed && !one_in(w, 4))
+		guest_invlpg(w, cpu, va);
+	guest_use(w, cpu, va, how);
+	if (w->failed)
+		return;
+	if (by_cr0)
+		write_protect(w, cpu, true);
+	else if (!w->conf.spaces || one_in(w, 2))
+		vcpu_to(w, cpu, TF_SHADOW);
+	else
+		guest_cr3(w, cpu, w->space[cpu] == home ? other : home, false);
+	guest_use(w, cpu, va, how);
+	if (!w->failed)
+		guest_cr3(w, cpu, w->space[cpu] == home ? other : home, false);
+	guest_use(w, cpu, va, how);
 }
 
 static void sample(struct world *w, unsigned int cpu)

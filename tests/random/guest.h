@@ -76,6 +76,8 @@ void guest_mend(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags);
 
 /* One vCPU in the other mode. */
 void op_mode(struct world *w, unsigned int cpu);
+/* One vCPU leaves shadow tables for a while. */
+void op_away(struct world *w, unsigned int cpu);
 /* What is due in this step: samples, readings, a look at what was given. */
 void op_choice(struct world *w, unsigned int cpu);
 void op_dirty(struct world *w);

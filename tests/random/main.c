@@ -78,6 +78,9 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 	if (w->failed)
 		at = w->step;
 	struct tf_counters n = {0};
+	uint64_t gates = 0;
+	for (unsigned int i = 0; i < conf->vcpus; i++)
+		gates += w->hw.cpu[i].gates;
 	if (w->vm)
 		tf_counters_read(w->vm, &n);
 	world_fini(w);
@@ -100,11 +103,12 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       (unsigned long long)w->n.devices, (unsigned long long)w->n.nomem,
 		       (unsigned long long)w->n.deep, (unsigned long long)w->n.edits);
 		if (conf->churn || conf->spaces || conf->sample || conf->policy)
-			printf("    modes: %s%s%s, %llu switches, %llu samples, %llu readings\n",
+			printf("    modes: %s%s%s, %llu switches, %llu gates, %llu samples, %llu "
+			       "readings\n",
 			       conf->spaces ? "by space" : "of all",
 			       conf->policy ? ", policy " : "", conf->policy ? conf->policy : "",
-			       (unsigned long long)w->n.switches, (unsigned long long)w->n.samples,
-			       (unsigned long long)w->n.notes);
+			       (unsigned long long)w->n.switches, (unsigned long long)gates,
+			       (unsigned long long)w->n.samples, (unsigned long long)w->n.notes);
 		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu "
 		       "before), "
 		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "

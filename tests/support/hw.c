@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <twofold/choice.h>
 
 /* ---- caches ---- */
 
@@ -219,7 +220,7 @@ enum tf_status hw_attach(struct hw *h, struct tf_vm *vm, const struct tf_regs *r
 			return s;
 		c->rng.s = seed + 0x1000 * i;
 		c->r = *r;
-		c->want = c->asked = h->conf.mode;
+		c->want = c->asked = c->taken = h->conf.mode;
 		tf_vcpu_set_regs(c->v, r);
 	}
 	return TF_OK;
@@ -270,19 +271,36 @@ static void change_mode(struct hw_cpu *c, enum tf_mode m)
 		tf_vcpu_set_regs(c->v, &c->r);
 }
 
+/* What was asked for is taken before an entry; an address space that runs on shadow tables is found
+ * then. */
+static void take_mode(struct hw_cpu *c)
+{
+	enum tf_mode asked = __atomic_load_n(&c->asked, __ATOMIC_SEQ_CST);
+
+	if (!c->hw->spaces) {
+		if (asked != c->want)
+			change_mode(c, asked);
+		return;
+	}
+	if (asked != c->taken) {
+		c->taken = asked;
+		c->spaces = asked == TF_SHADOW;
+		if (!c->spaces && c->want == TF_SHADOW)
+			change_mode(c, TF_NESTED);
+	}
+	if (c->spaces && c->want == TF_NESTED && tf_space_is_shadow(c->v, c->r.cr3))
+		change_mode(c, TF_SHADOW);
+}
+
 bool hw_enter(struct hw_cpu *c)
 {
 	if (__atomic_load_n(&c->kicked, __ATOMIC_SEQ_CST) && !rng_one_in(&c->rng, 4)) {
 		__atomic_store_n(&c->kicked, false, __ATOMIC_SEQ_CST);
 		set_loaded(c, false);
 	}
-	if (!hw_is_loaded(c)) {
-		enum tf_mode asked = __atomic_load_n(&c->asked, __ATOMIC_SEQ_CST);
-		if (asked != c->want)
-			change_mode(c, asked);
-	}
 	while (!hw_is_loaded(c)) {
 		struct tf_load l;
+		take_mode(c);
 		/* Set before the call: a flush that comes after it must be seen. */
 		set_loading(c, true);
 		set_loaded(c, true);
@@ -292,6 +310,10 @@ bool hw_enter(struct hw_cpu *c)
 			set_loading(c, false);
 			c->entered = false;
 			return false;
+		}
+		if (c->spaces && c->want == TF_SHADOW && l.mode == TF_NESTED) {
+			c->want = TF_NESTED; /* watched no more */
+			tf_vcpu_set_mode(c->v, TF_NESTED);
 		}
 		pthread_mutex_lock(&c->guest);
 		set_loading(c, false);
@@ -311,6 +333,29 @@ bool hw_enter(struct hw_cpu *c)
 		pthread_mutex_unlock(&c->guest);
 	}
 	return true;
+}
+
+/* The outcome of a nested fault; TF_RESUME also where the next load finds another address space. */
+static void nested_fault(struct hw_cpu *c, const struct hw_walk *w, struct tf_outcome *o)
+{
+	struct hw *h = c->hw;
+	uint32_t flags = w->nested_flags | (w->in_table ? TF_WALK : 0);
+
+	tf_nested_fault(c->v, gpa(w->gpa), flags, o);
+	if (o->end == TF_GATE && h->spaces && w->in_table) {
+		if (!((c->r.cr3 ^ w->gpa) & X_ADDR)) {
+			c->spaces = true;
+			c->gates++;
+			o->end = TF_RESUME;
+			return;
+		}
+		memset(o, 0xee, sizeof(*o));
+		tf_nested_fault(c->v, gpa(w->gpa), w->nested_flags, o);
+	}
+	if (o->end == TF_INJECT)
+		hw_break(h, "a nested fault may not inject a #PF");
+	else if (o->end == TF_GATE)
+		hw_break(h, "a gate where there can be none");
 }
 
 void hw_leave(struct hw_cpu *c)
@@ -415,11 +460,7 @@ struct hw_result hw_access(struct hw_cpu *c, uint64_t va, uint32_t flags, enum h
 		case HW_W_NESTED:
 		default:
 			hw_leave(c);
-			tf_nested_fault(c->v, gpa(w.gpa), w.nested_flags, &o);
-			if (o.end == TF_INJECT) {
-				hw_break(h, "a nested fault may not inject a #PF");
-				return ended(HW_BROKEN);
-			}
+			nested_fault(c, &w, &o);
 			break;
 		}
 		if (hw_is_broken(h))
@@ -616,7 +657,9 @@ bool hw_invpcid(struct hw_cpu *c, unsigned int type, uint16_t pcid, uint64_t va)
 void hw_set_mode(struct hw_cpu *c, enum tf_mode m)
 {
 	__atomic_store_n(&c->asked, m, __ATOMIC_SEQ_CST);
-	change_mode(c, m);
+	hw_leave(c);
+	if (!c->hw->spaces)
+		change_mode(c, m);
 }
 
 void hw_ask_mode(struct hw *h, enum tf_mode m)

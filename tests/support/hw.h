@@ -91,6 +91,8 @@ struct hw_cpu {
 	struct tf_regs r; /* the guest's, always up to date */
 	enum tf_mode want;
 	enum tf_mode asked; /* by hw_ask_mode(), from any thread: taken before an entry */
+	enum tf_mode taken; /* of what was asked */
+	bool spaces;	    /* with hw->spaces: the mode goes by the address space */
 	bool loaded;	    /* in the guest, or about to enter without asking again */
 	bool loading; /* in tf_vcpu_load(), whose word on the root and on a flush will count */
 	bool kicked;  /* leaves soon */
@@ -101,7 +103,7 @@ struct hw_cpu {
 	struct hw_psc psc[HW_PSC];
 	struct hw_ntlb ntlb[HW_NTLB];
 	pthread_mutex_t guest;
-	uint64_t exits, walks, hits;
+	uint64_t exits, walks, hits, gates;
 };
 
 enum hw_owner {
@@ -123,10 +125,12 @@ struct hw {
 	unsigned int cpus;
 	unsigned int node[HW_CPUS]; /* each vCPU's: round about, unless set before hw_attach() */
 	struct hw_cpu cpu[HW_CPUS];
-	bool checks;		  /* keep the frame registry */
-	struct hw_frame *frame;	  /* by arena frame */
-	bool ept_ad;		  /* EPT: the CPU sets A and D */
-	char broken[256];	  /* the first rule that the engine broke; "" if none */
+	bool checks;		/* keep the frame registry */
+	struct hw_frame *frame; /* by arena frame */
+	bool ept_ad;		/* EPT: the CPU sets A and D */
+	bool spaces;	  /* each address space has its mode: TF_SHADOW, asked for, means that some
+			     have that; a vCPU is watched while it runs one of them */
+	char broken[256]; /* the first rule that the engine broke; "" if none */
 	bool breaking, is_broken; /* .broken is being, has been written */
 
 	/* The model CPU itself wrote A or D into a guest table, or touched guest memory. */

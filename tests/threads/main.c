@@ -14,8 +14,9 @@
  *	read k-1 ... write, noted ... read k:  the page is in the bitmap of read k-1 or of read k
  *
  * The host also ages, discards and removes memory, edits shared slots by itself (tf_mem_write and a
- * shootdown), and changes the grouping; vCPUs change their mode. In the end the invariants are
- * checked, and every slot and every count once more.
+ * shootdown), and changes the grouping; vCPUs change their mode. With a choice, the host and the
+ * vCPUs' readings change the mode of all and of single address spaces, and the vCPUs sample
+ *accessed bits. In the end the invariants are checked, and every slot and every count once more.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include <getopt.h>
@@ -26,6 +27,8 @@
 #include <unistd.h>
 
 #include "hw.h"
+
+#include <twofold/choice.h>
 
 #define PAGE	UINT64_C(4096)
 #define SHARED	16u /* slots that all edit, kernel half, global */
@@ -50,6 +53,8 @@ struct setup {
 	unsigned int cpus, nodes;
 	enum tf_mode mode;
 	bool mixed, regroup;
+	bool choice; /* modes are changed for all, and sampled for */
+	bool spaces; /* and by address space */
 	enum tf_grouping grouping;
 	enum tf_install install;
 };
@@ -111,6 +116,7 @@ struct cpu {
 	uint64_t mine[2][PRIVATE]; /* the frame behind each private slot; 0: none */
 	uint64_t pool[PRIVATE];	   /* frames of its own */
 	uint64_t counted[POOL_N];  /* what it wrote last into its own word of each frame */
+	bool sampling;
 };
 
 static uint64_t access_ok(struct cpu *c, uint64_t va, uint32_t flags, enum hw_op op, uint64_t val)
@@ -300,6 +306,78 @@ static void look_away(struct cpu *c)
 		fail(c->m, "the range that goes away shows another frame", k, r.old, r.end);
 }
 
+/* ---- the choice ---- */
+
+static enum tf_mode some_mode(struct rng *r)
+{
+	return rng_one_in(r, 2) ? TF_SHADOW : TF_NESTED;
+}
+
+static void sample(struct cpu *c)
+{
+	hw_leave(c->hw);
+	if (c->sampling)
+		tf_sample_end(c->hw->v, 1 + rng_below(&c->rng, 100000));
+	c->sampling = !c->sampling && tf_sample_begin(c->hw->v, &c->hw->r);
+}
+
+/* A reading; the policy is a random one. */
+static void note_reading(struct cpu *c)
+{
+	struct machine *m = c->m;
+	const struct tf_reading r = {.cycles = 1 + rng_below(&c->rng, 100000),
+				     .event_cycles = rng_below(&c->rng, 100000),
+				     .faults = rng_below(&c->rng, 10),
+				     .cr3_writes = rng_below(&c->rng, 10)};
+	struct tf_verdict v;
+
+	hw_leave(c->hw);
+	tf_choice_note(c->hw->v, &c->hw->r, &r, &v);
+	if (v.mode != __atomic_load_n(&c->hw->asked, __ATOMIC_SEQ_CST))
+		hw_ask_mode(&m->hw, v.mode);
+}
+
+static void change_modes(struct machine *m, struct rng *r)
+{
+	if (m->setup.spaces && !rng_one_in(r, 4))
+		tf_space_set_mode(m->vm, m->root[rng_below(r, m->cpus)][rng_below(r, 2)],
+				  some_mode(r));
+	else
+		hw_ask_mode(&m->hw, m->setup.spaces && rng_one_in(r, 2) ? TF_SHADOW : some_mode(r));
+}
+
+static bool start_choice(struct machine *m)
+{
+	const struct tf_choice_config conf = {
+		.policy = tf_policy_find("random"),
+		.grain = m->setup.spaces ? TF_GRAIN_SPACE : TF_GRAIN_VM,
+		.costs = {.exit = 1000, .miss_nested = 200, .miss_shadow = 100, .fault = 5000},
+		.clock_khz = 1000,
+		.seed = m->setup.seed,
+	};
+
+	m->hw.spaces = m->setup.spaces;
+	return tf_choice_start(m->vm, &conf) == TF_OK;
+}
+
+/* Now and then, in a VM with a choice. */
+static void choose(struct cpu *c)
+{
+	switch (rng_below(&c->rng, 16)) {
+	case 0 ... 2:
+		sample(c);
+		break;
+	case 3:
+		note_reading(c);
+		break;
+	case 4:
+		change_modes(c->m, &c->rng);
+		break;
+	default:
+		break;
+	}
+}
+
 static void *run_cpu(void *arg)
 {
 	struct cpu *c = arg;
@@ -309,6 +387,8 @@ static void *run_cpu(void *arg)
 		if (has_failed(m))
 			break;
 		answer(c);
+		if (m->setup.choice)
+			choose(c);
 		switch (rng_below(&c->rng, 28)) {
 		case 0 ... 6:
 			look_shared(c);
@@ -486,6 +566,8 @@ static enum tf_status host_step(struct host *h)
 {
 	uint64_t bits[FRAMES / 64];
 
+	if (h->m->setup.choice && rng_one_in(&h->rng, 3))
+		change_modes(h->m, &h->rng);
 	switch (rng_below(&h->rng, 12)) {
 	case 0:
 	case 1:
@@ -624,6 +706,8 @@ static bool make_cpus(struct machine *m, struct cpu *cpu)
 
 	if (hw_attach(&m->hw, m->vm, &r, u->seed) != TF_OK)
 		return false;
+	if (u->choice && !start_choice(m))
+		return false;
 	for (unsigned int i = 0; i < m->cpus; i++) {
 		cpu[i].m = m;
 		cpu[i].i = i;
@@ -679,7 +763,7 @@ static void tell(struct machine *m, const struct host *h, bool good)
 		tf_counters_read(m->vm, &n);
 	for (unsigned int i = 0; i < m->cpus; i++)
 		exits += m->hw.cpu[i].exits;
-	printf("%s --seed %llu --vcpus %u --nodes %u --mode %s --grouping %s --install %s%s "
+	printf("%s --seed %llu --vcpus %u --nodes %u --mode %s --grouping %s --install %s%s%s%s "
 	       "--steps "
 	       "%llu\n",
 	       good ? "ok " : "FAILED", (unsigned long long)u->seed, u->cpus, u->nodes,
@@ -687,7 +771,8 @@ static void tell(struct machine *m, const struct host *h, bool good)
 	       : u->mode == TF_SHADOW ? "shadow"
 				      : "nested",
 	       groupings[u->grouping], u->install == TF_INSTALL_CAS ? "cas" : "lock",
-	       u->regroup ? " --regroup" : "", (unsigned long long)u->steps);
+	       u->regroup ? " --regroup" : "", u->choice ? " --choice" : "",
+	       u->spaces ? " --spaces" : "", (unsigned long long)u->steps);
 	printf("    %llu exits, %llu flushes, %llu copies, %llu tracks, %llu unsyncs; the host: "
 	       "%llu "
 	       "log reads (%llu dirty), %llu edits, %llu regroupings (%llu moves) %s\n",
@@ -766,6 +851,15 @@ static bool suite(uint64_t steps)
 		 .install = TF_INSTALL_CAS,
 		 .mixed = true},
 		{.cpus = 8, .nodes = 4, .mode = TF_SHADOW, .regroup = true},
+		{.cpus = 4, .nodes = 2, .mode = TF_NESTED, .choice = true, .spaces = true},
+		{.cpus = 8,
+		 .nodes = 4,
+		 .mode = TF_NESTED,
+		 .choice = true,
+		 .spaces = true,
+		 .regroup = true,
+		 .install = TF_INSTALL_CAS},
+		{.cpus = 8, .nodes = 2, .mode = TF_NESTED, .choice = true, .regroup = true},
 	};
 	bool good = true;
 
@@ -783,7 +877,7 @@ static _Noreturn void usage(const char *me)
 	fprintf(stderr,
 		"usage: %s [--seed N] [--steps N] [--vcpus 1..8] [--mode nested|shadow|mixed]\n"
 		"       [--nodes 1..8] [--grouping node|one|vcpu] [--install lock|cas] "
-		"[--regroup]\n"
+		"[--regroup] [--choice] [--spaces]\n"
 		"Without --seed: a fixed list of short runs.\n",
 		me);
 	exit(64);
@@ -800,6 +894,8 @@ int main(int argc, char **argv)
 		{"grouping", required_argument, NULL, 'g'},
 		{"install", required_argument, NULL, 'i'},
 		{"regroup", no_argument, NULL, 'G'},
+		{"choice", no_argument, NULL, 'C'},
+		{"spaces", no_argument, NULL, 'S'},
 		{NULL, 0, NULL, 0},
 	};
 	struct setup u = {.steps = 3000, .cpus = 8, .nodes = 4, .mode = TF_SHADOW};
@@ -833,6 +929,13 @@ int main(int argc, char **argv)
 			break;
 		case 'G':
 			u.regroup = true;
+			break;
+		case 'S':
+			u.spaces = true;
+			u.choice = true;
+			break;
+		case 'C':
+			u.choice = true;
 			break;
 		default:
 			usage(argv[0]);

@@ -457,7 +457,7 @@ static void random_varies(void **state)
 	assert_in_range(differ, 1000, 3000);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),
@@ -472,5 +472,7 @@ int main(void)
 		cmocka_unit_test(cost_free_switches),
 		cmocka_unit_test(random_varies),
 	};
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("policies", tests, NULL, NULL);
 }

@@ -97,12 +97,68 @@ static void one_stays(void **state)
 	end(g);
 }
 
-int main(void)
+/* More tables than are re-read when a vCPU comes back: what was edited and flushed on the nested
+ * root is seen in all of them; another vCPU, which stayed, still sees what it may. */
+static void many_tables(void **state)
+{
+	(void)state;
+	enum { TABLES = 64 };
+	const uint64_t base = UINT64_C(0x40000000);
+	struct rig *g = start(&plain);
+	uint64_t pt[TABLES];
+	tag_frames(g);
+	for (unsigned int t = 0; t < TABLES; t++) {
+		map(g, ROOT, base + t * 2 * MIB, 0, 0);
+		pt[t] = entry_of(g, ROOT, base + t * 2 * MIB, 0);
+		for (unsigned int i = 0; i < 512; i++)
+			put(g, pt[t] + 8 * i, (UINT64_C(0x200) + i % 64) << 12 | X_P | X_U | X_A);
+	}
+	for (unsigned int round = 0; round < 4; round++) {
+		for (unsigned int t = 0; t < TABLES; t++)
+			for (unsigned int i = 0; i < 512; i += round ? 64 : 2)
+				(void)load(g, 0, base + t * 2 * MIB + i * PAGE);
+		for (unsigned int t = 0; t < TABLES; t++)
+			(void)load(g, 1, base + t * 2 * MIB + (t * 8 + round) * PAGE);
+		assert_true(counters(g).shadow_fills > 16384);
+		hw_set_mode(&g->hw.cpu[0], TF_NESTED);
+		(void)load(g, 0, base);
+		for (unsigned int t = 0; t < TABLES; t++) {
+			uint64_t f = 0x200 + (t + 17 * round) % 64;
+			edit(g, 0, pt[t] + 8 * (t * 8 + round), f << 12 | X_P | X_U | X_A);
+			assert_true(hw_invlpg(&g->hw.cpu[0],
+					      base + t * 2 * MIB + (t * 8 + round) * PAGE));
+		}
+		hw_set_mode(&g->hw.cpu[0], TF_SHADOW);
+		assert_true(hw_enter(&g->hw.cpu[0]));
+		check(g);
+		for (unsigned int t = 0; t < TABLES; t++) {
+			uint64_t va = base + t * 2 * MIB + (t * 8 + round) * PAGE;
+			uint64_t f = 0x200 + (t + 17 * round) % 64;
+			assert_int_equal(load(g, 0, va), f);
+			if (t & 1)
+				assert_true(hw_invlpg(&g->hw.cpu[1], va));
+			else
+				assert_true(hw_write_cr3(&g->hw.cpu[1], ROOT));
+			assert_int_equal(load(g, 1, va), f);
+			assert_int_equal(load(g, 1, va + (round < 3 ? PAGE : -PAGE)),
+					 round < 3 ? 0x200 + (t * 8 + round + 1) % 64
+						   : 0x200 + (t + 17 * (round - 1)) % 64);
+		}
+		check(g);
+	}
+	end(g);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_let_go),
 		cmocka_unit_test(large_pages_come_back),
 		cmocka_unit_test(one_stays),
+		cmocka_unit_test(many_tables),
 	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return RUN_IN_ALL_GROUPINGS(tests);
 }
