@@ -90,6 +90,14 @@ title("Ratios of medians (ours: the better of nested and shadow; KVM: the better
 	title("What auto did, medians of the runs of a set"),
 	([["set", "way", "switches", "on shadow", "metering", "samples", "windows", "longest switch, us"]] + . | table(2)) end),
 
+# The CPU time is what other work on the host changes least.
+([$sets[] | select(. != "steady") | . as $set | [$ways[] as $w |
+	[$runs[] | select(.set == $set and .way == $w) | .host_seconds] | median | fixed(1)] | [$set] + .] |
+ map(select(.[1:] | any(. != "-"))) |
+ if . == [] then empty else
+	title("CPU time of the host, whole runs with their boots (for KVM the machine's and the guest's), seconds"),
+	([["set"] + $ways] + . | table(1)) end),
+
 # How fast and how well was decided, where the VM's mode is what is chosen.
 ([("dsp", "cost") as $way | $rows[] as $r | of($way; $r) | select(. != []) | . as $s |
 	[$s[] | .late | select(. != null)] as $due | [$due[] | numbers] as $late |
