@@ -81,6 +81,7 @@ struct psc {
 	uint64_t tag; /* address >> 21, plus one; 0: empty */
 	struct shadow *s;
 	uint64_t drops; /* the cache's count of dropped shadows then */
+	bool refused;	/* it refused its last access */
 	struct walk_upper upper;
 };
 

@@ -44,6 +44,22 @@ void psc_clear(struct tf_vcpu *v)
 	v->last_page = ~UINT64_C(0);
 }
 
+/* Do the guest's upper entries still lead there, with A as a walk left it? */
+static bool is_current(struct tf_vcpu *v, const struct shadow *s, gva_t at)
+{
+	struct shadow *t = v->root;
+	while (t != s) {
+		unsigned int i = gva_index(at, t->role.level);
+		if (!bit_get(t->present, i) || entry_read(&t->guest[i]) != t->snap[i] ||
+		    !spte_is_table(t, entry_read(&t->spt[i])))
+			return false;
+		t = shadow_child(v->vm, group_of(v), t, i);
+		if (t->role.direct)
+			return false;
+	}
+	return true;
+}
+
 __attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct tf_access *a,
 					       struct walk *w)
 {
@@ -53,6 +69,10 @@ __attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct t
 	if (p->tag != tag(a->at) || p->drops != g->n.shadows_zapped || !v->root)
 		return PSC_NONE;
 	struct shadow *s = p->s;
+	if (p->refused && !is_current(v, s, a->at)) {
+		p->tag = 0;
+		return PSC_NONE;
+	}
 	unsigned int i = gva_index(a->at, 0);
 	uint64_t gpte = entry_read(&s->guest[i]);
 	bool write = a->flags & TF_WRITE;
@@ -77,6 +97,7 @@ __attribute__((hot)) enum psc_answer psc_fault(struct tf_vcpu *v, const struct t
 		unsigned int from = i & ~(SHADOW_WINDOW - 1);
 		shadow_prefill(vm, g, s, from, from + SHADOW_WINDOW);
 	}
+	p->refused = refused;
 	v->last_page = page;
 	v->last_refused = refused;
 	return refused ? PSC_FAULTS : PSC_DONE;
