@@ -144,7 +144,10 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 static uint64_t events_cost(const struct choice *c, const struct rates *r, uint64_t cycles)
 {
 	const struct tf_costs *k = &c->conf.costs;
-	return expect(r->faults * k->fault + r->cr3_writes * k->cr3 + r->invlpgs * k->invlpg,
+	/* A space of its own mode comes back through its gate: another exit, and its handler. */
+	uint64_t gate = c->conf.grain == TF_GRAIN_SPACE ? 2 * k->exit : 0;
+	return expect(r->faults * k->fault + r->cr3_writes * (k->cr3 + gate) +
+			      r->invlpgs * k->invlpg,
 		      r->event_cycles, cycles);
 }
 

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "modes/shadow.h"
 
+#define NEW_IS_STILL_MS 4u
+
 static uint64_t key_of(uint64_t cr3)
 {
 	return (cr3 & UINT64_C(0x000ffffffffff000)) / TF_PAGE_SIZE + 1;
@@ -55,6 +57,8 @@ struct unit *space_get(struct choice *c, uint64_t cr3, uint64_t now)
 				u = &all[i];
 		space_forget(c, u);
 		u->key = key_of(cr3);
+		/* What is new counts as still: most spaces are gone before a choice would pay. */
+		u->rates.miss_cycles = (NEW_IS_STILL_MS * c->conf.clock_khz) << 8;
 	}
 	u->seen = now;
 	return u;

@@ -133,6 +133,7 @@ struct vcpu {
 	enum vcpu_state state;
 	enum exit_kind kind; /* of the current exit */
 	bool spaces;	     /* some address spaces may run on shadow tables, each by its mode */
+	bool gated;	     /* this exit takes it to the shadow tables of its address space */
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool shadow;	  /* the VMCB is set up for a shadow root now; only if watched */
 	bool flush;	  /* the next entry flushes the TLB */

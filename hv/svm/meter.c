@@ -135,8 +135,9 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 		.now = m->now,
 		.exits = -m->own_sums.exits,
 		.exit_cycles = -m->own_sums.cycles - m->exit_work.cycles,
-		.shadow_exits = -m->own_sums.shadow_exits,
-		.shadow_cycles = -m->own_sums.shadow_cycles - m->exit_work.shadow_cycles,
+		.shadow_exits = m->gates - m->own_sums.shadow_exits,
+		.shadow_cycles =
+			m->gate_cycles - m->own_sums.shadow_cycles - m->exit_work.shadow_cycles,
 		.cr3_writes = e->count[KIND_CR3_WRITE],
 		.invlpgs = e->count[KIND_INVLPG] + e->count[KIND_INVPCID],
 		.faults = m->faults,
@@ -237,6 +238,15 @@ static void restart(struct vcpu *v)
 	m->covered = 0;
 }
 
+/* The same, but the next reading in this mode is to stand for its time. */
+static void leave_out(struct vcpu *v)
+{
+	struct meter *m = &v->meter;
+
+	m->untold[v->shadow] += m->now - m->base.now;
+	restart(v);
+}
+
 static void reading_take(struct vcpu *v, struct tf_reading *r)
 {
 	struct meter *m = &v->meter;
@@ -300,8 +310,19 @@ static void tell(struct vcpu *v, const struct tf_verdict *d)
 	took(v, cycles);
 }
 
-/* `cycles`: the time that the reading stands for, at least its own. */
-static void note(struct vcpu *v, uint64_t cycles)
+/* An address space leaves its shadow tables by this exit, a CR3 write, which is in no sum yet. */
+static void add_leaving(const struct vcpu *v, struct tf_reading *r)
+{
+	const struct exit_stats *e = &v->stats;
+	uint64_t n = e->count[KIND_CR3_WRITE];
+
+	r->shadow_exits++;
+	r->shadow_cycles += n ? e->cycles[KIND_CR3_WRITE] / n : 0;
+	r->cr3_writes++;
+}
+
+/* `leaves`: the exit is the one by which an address space leaves its shadow tables. */
+static void note(struct vcpu *v, bool leaves)
 {
 	struct meter *m = &v->meter;
 	enum tf_mode wanted = __atomic_load_n(&vm.mode_wanted, __ATOMIC_ACQUIRE);
@@ -313,12 +334,13 @@ static void note(struct vcpu *v, uint64_t cycles)
 	reading_take(v, &r);
 	if (!r.cycles)
 		return;
-	if (cycles > r.cycles)
-		reading_stretch(&r, cycles);
+	if (leaves)
+		add_leaving(v, &r);
+	reading_stretch(&r, r.cycles + m->untold[v->shadow]);
+	m->untold[v->shadow] = 0;
 	vcpu_read_regs(v, &regs);
 	tf_choice_note(v->mmu, &regs, &r, &d);
 	spend(v, x86_rdtsc() - began);
-	m->noted = m->now;
 	if (d.mode != wanted)
 		svm_switch(wanted, d.mode);
 	if (d.switched || cmdline.trace)
@@ -337,7 +359,9 @@ static void sample_end(struct vcpu *v)
 
 	m->samples = false;
 	intercept(v);
-	m->source->end(v, guest > switches ? guest - switches : 1);
+	/* Of a short stretch the world switch is nearly all, and what is left of it uncertain. */
+	m->source->end(v, guest - switches > guest / 4 && guest > switches ? guest - switches
+									   : guest / 4);
 	m->sample_count++;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
@@ -529,10 +553,10 @@ void meter_exit(struct vcpu *v)
 		window_end(v);
 		/* What it tells is told of the address space that it was in. */
 		if (cmdline.grain == TF_GRAIN_SPACE)
-			note(v, m->now - m->noted);
+			note(v, false);
 	}
 	if (m->now >= m->due) {
-		note(v, v->spaces && v->shadow ? 0 : m->now - m->noted);
+		note(v, false);
 		m->due = m->now + ms(PERIOD_MS);
 		m->timer = 0;
 	}
@@ -564,17 +588,16 @@ static void space_changes(struct vcpu *v)
 
 	if (m->window.open && !v->shadow) {
 		window_end(v);
-		note(v, m->now - m->noted);
+		note(v, false);
 		return;
 	}
 	if (!v->shadow)
 		return;
-	/* What a space did on shadow tables is told as it was; where there are more changes than
-	 * the budget has readings for, of some stays. */
+	/* Where there are more changes than the budget has readings for, one stands for several. */
 	if (pace_is_free(&m->pace, m->now))
-		note(v, 0);
+		note(v, true);
 	else
-		restart(v);
+		leave_out(v);
 }
 
 void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
@@ -592,7 +615,10 @@ void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 
 void meter_root(struct vcpu *v)
 {
+	if (v->meter.source) {
+		clock_set(v);
+		leave_out(v);
+	}
 	v->meter.window.open = false;
 	v->meter.look = 0;
-	restart(v);
 }

@@ -64,8 +64,9 @@ struct meter {
 	unsigned int skip; /* exits to let pass before the next sample */
 	uint64_t random;
 
-	uint64_t due;	/* the reading ends */
-	uint64_t noted; /* the last one did */
+	uint64_t due;	    /* the reading ends */
+	uint64_t untold[2]; /* by mode: time of which no reading was told; the next one stands for
+			       it */
 	struct meter_sums base;
 	uint64_t covered;   /* how long its window counted; 0: it had none yet */
 	uint64_t window_at; /* the next window, sample: not before */
@@ -77,8 +78,9 @@ struct meter {
 	uint64_t event_cost; /* of an exit in a window, about */
 	uint64_t traced_tsc; /* when the last `sample` event was sent */
 
-	uint64_t faults; /* #PF on shadow roots that were the guest's own */
-	uint64_t sent;	 /* cycles for sending events; in no other sum */
+	uint64_t gates, gate_cycles; /* exits by which an address space went to shadow tables */
+	uint64_t faults;	     /* #PF on shadow roots that were the guest's own */
+	uint64_t sent;		     /* cycles for sending events; in no other sum */
 	uint64_t stolen; /* cycles that metering took while the machine was taken away; as that */
 	struct meter_part own_sums; /* exits that were the meter's alone */
 	struct meter_part work;	    /* within other exits; only the cycles */

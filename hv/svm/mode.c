@@ -87,6 +87,7 @@ void svm_space_to_shadow(struct vcpu *v)
 	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
 	vcpu_forget_insns(v);
 	v->space_entries++;
+	v->gated = true;
 }
 
 void svm_space_to_nested(struct vcpu *v)

@@ -326,6 +326,11 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	now = x86_rdtsc();
 	v->stats.count[v->kind]++;
 	v->stats.cycles[v->kind] += now - v->exit_tsc;
+	if (v->gated) {
+		v->gated = false;
+		v->meter.gates++;
+		v->meter.gate_cycles += now - v->exit_tsc;
+	}
 	if (v->meter.own)
 		meter_own_exit(v, now - v->exit_tsc);
 	svm_enter(v->gpr, v->vmcb_pa);
