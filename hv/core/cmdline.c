@@ -10,6 +10,7 @@ struct cmdline cmdline = {
 	.automatic = true,
 	.seed = 1,
 	/* As published (VEE 2011). */
+	.grain = TF_GRAIN_SPACE,
 	.dsp =
 		{
 			.period_ms = 5000,
