@@ -36,7 +36,9 @@ static const struct argp_option option_list[] = {
 	 "period=MS, pf=U:L, tlb=U:L, ptt=U:L), or, for tests, by chance (random) (cost)",
 	 0},
 	{"grain", KEY_GRAIN, "GRAIN", 0,
-	 "What auto chooses for: the whole guest (vm), or each of its address spaces (space) (space)", 0},
+	 "What auto chooses for: the whole guest (vm), or each of its address spaces (space) "
+	 "(space)",
+	 0},
 	{"seed", KEY_SEED, "N", 0, "Where chance begins in auto's samples", 0},
 	{"nodes", 'n', "N", 0, "Split CPUs and memory into N NUMA nodes, 1 to 64 (1)", 0},
 	{"node", KEY_NODE, "cpus=LIST,mem=SIZE", 0,

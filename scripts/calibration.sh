@@ -29,9 +29,9 @@ for i in 1 2 3; do
 		"$out.$i.stream" >/dev/null 2>&1 ||
 		wrong "run $i: costs that cannot be: $(grep -a '"calibration"' "$out.$i.stream")"
 done
-# The same machine: the same costs. A host that does other work may spoil a run, and its time.
+# The same machine: the same costs, as far as its host gives it the same share of a CPU core each time.
 jq -es '(map(select(.ev == "hello"))[0].tsc_khz) as $khz | map(select(.ev == "calibration")) |
-	(map(.cycles) | min) < $khz * 1000 and (map(.exit) | sort | .[1] < 1.25 * .[0]) and
-	(map(.fault) | sort | .[1] < 1.25 * .[0])' "$out".[123].stream >/dev/null 2>&1 ||
+	(map(.cycles) | min) < $khz * 1000 and (map(.exit) | sort | .[1] < 2 * .[0]) and
+	(map(.fault) | sort | .[1] < 2 * .[0])' "$out".[123].stream >/dev/null 2>&1 ||
 	wrong "three runs do not agree, or none took less than a second"
 exit $bad

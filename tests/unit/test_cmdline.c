@@ -60,7 +60,7 @@ static void test_modes(void **state)
 	assert_null(parse("grain=space"));
 	assert_int_equal(cmdline.grain, TF_GRAIN_SPACE);
 	assert_null(parse("grain=space grain=vm"));
-	assert_int_equal(cmdline.grain, TF_GRAIN_SPACE);
+	assert_int_equal(cmdline.grain, TF_GRAIN_VM);
 }
 
 static void test_policies(void **state)
