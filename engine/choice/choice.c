@@ -198,7 +198,8 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	uint64_t lost = r->shadow_cycles + r->shadow_exits * k->exit;
 	uint64_t missing = u->at.resident > u->at.shadowed ? u->at.resident - u->at.shadowed : 0;
 
-	*a = (struct account){.conf = &c->conf, .key = u->key, .mode = u->mode};
+	*a = (struct account){
+		.conf = &c->conf, .key = u->key, .mode = u->mode, .shared = c->shared};
 	a->now = v->vm->h->cycles(v->vm->h);
 	a->useful = without(r->cycles, lost);
 	a->misses = expect(rates->misses, rates->miss_cycles, a->useful);

@@ -39,10 +39,11 @@ struct choice {
 	struct tf_choice_config conf;
 	hpa_t self;
 	struct unit whole;
-	uint64_t stop[2];	    /* cycles to go over to each mode, as it was lately */
-	uint64_t predicted, actual; /* of all units: what a new one begins with */
-	uint32_t generation;	    /* of the spaces' modes; atomic */
-	uint32_t shadow_units;	    /* spaces that want shadow tables; atomic */
+	uint64_t shared[POLICY_STATE]; /* the policy's, of all units */
+	uint64_t stop[2];	       /* cycles to go over to each mode, as it was lately */
+	uint64_t predicted, actual;    /* of all units: what a new one begins with */
+	uint32_t generation;	       /* of the spaces' modes; atomic */
+	uint32_t shadow_units;	       /* spaces that want shadow tables; atomic */
 	struct unit *space[SPACE_BUCKETS];
 	hpa_t space_page[SPACE_BUCKETS];
 };

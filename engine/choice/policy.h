@@ -39,6 +39,7 @@ struct account {
 	/* Cycles that going over to shadow tables takes, and back: stopping, and filling what is
 	 * missing. */
 	uint64_t price_shadow, price_nested;
+	uint64_t *shared; /* POLICY_STATE words of all units together, zeroed at first; or NULL */
 };
 
 /* What a policy answers besides the mode. */

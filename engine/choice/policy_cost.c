@@ -21,27 +21,44 @@ struct cost {
 	int64_t gain;	 /* of the present stay on shadow tables, its filling paid */
 	uint64_t paid;	 /* price of that stay's round trip */
 	uint64_t doubts; /* the price is doubled so many times */
+	uint64_t known;	 /* not its first reading */
+};
+
+/* Of all units: a new one is doubted as much as those before it deserved. */
+struct cost_shared {
+	uint64_t doubts;
 };
 
 _Static_assert(sizeof(struct cost) <= POLICY_STATE * sizeof(uint64_t), "fits a unit's state");
 
-static void remember(struct cost *c)
+static void learn(uint64_t *doubts, bool gained)
 {
-	if (c->gain < 0 && c->doubts < DOUBTS_MAX)
-		c->doubts++;
-	else if (c->gain >= 0 && c->doubts)
-		c->doubts--;
+	if (!gained && *doubts < DOUBTS_MAX)
+		++*doubts;
+	else if (gained && *doubts)
+		--*doubts;
+}
+
+static void remember(struct cost *c, struct cost_shared *all)
+{
+	learn(&c->doubts, c->gain >= 0);
+	if (all)
+		learn(&all->doubts, c->gain >= 0);
 	c->gain = 0;
 }
 
 static void decide(uint64_t *state, const struct account *a, struct ruling *out)
 {
 	struct cost *c = (struct cost *)state;
+	struct cost_shared *all = (struct cost_shared *)a->shared;
 	const bool shadow = a->mode == TF_SHADOW;
 	const uint64_t loss = shadow ? a->shadow_loss : a->nested_loss;
 	const uint64_t other = shadow ? a->nested_loss : a->shadow_loss;
 	uint64_t price = a->price_shadow + a->price_nested;
 
+	if (!c->known && all)
+		c->doubts = all->doubts;
+	c->known = true;
 	/* Doubts are about going to shadow tables; leaving them must stay as easy as it is. The
 	 * tables that are there by now would have to be filled again: what was paid is the price.
 	 */
@@ -57,7 +74,7 @@ static void decide(uint64_t *state, const struct account *a, struct ruling *out)
 	if (c->regret < price || c->regret == 0)
 		return;
 	if (shadow)
-		remember(c);
+		remember(c, all);
 	c->regret = 0;
 	out->mode = shadow ? TF_NESTED : TF_SHADOW;
 	out->why = shadow ? "exits have cost more than TLB misses would"
