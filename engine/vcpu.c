@@ -103,6 +103,10 @@ static void change_mode(struct op *op, struct tf_vcpu *v, const struct mmu_mode 
 	group_lock(op, v->group);
 	if (v->running)
 		v->running->leave(v);
+	/* Who comes and goes with its address space reads all that is unsync each time: so it is
+	 * trusted soon, and coming back costs next to nothing. */
+	if (spaces_any_shadow(v->vm))
+		v->arrived = false;
 	v->running = m;
 	v->flush = true;
 	group_unlock(op, v->group);

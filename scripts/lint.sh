@@ -14,7 +14,7 @@ finding() {
 
 mapfile -t c_files < <(find include engine hv model cli guest tests bench -name '*.[ch]' 2>/dev/null | sort)
 mapfile -t all_files < <(find Makefile README.md .ci include engine hv model cli guest tests bench scripts \
-	man docs -type f ! -name '*.svg' ! -name '*.json' ! -path '*/corpus/*' 2>/dev/null | sort)
+	man docs -type f ! -name '*.svg' ! -name '*.png' ! -name '*.json' ! -path '*/corpus/*' 2>/dev/null | sort)
 
 # ---- form ----
 

@@ -185,9 +185,7 @@ static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *
 		return st;
 	root_set(v, s);
 	psc_clear(v);
-	/* Who arrives is stopped for no longer than it must be: what is to be tracked, a later flush
-	 * finds. */
-	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, v->arrived ? NULL : quiet,
+	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, quiet,
 			   v->arrived ? SHADOW_ARRIVAL : UINT32_MAX);
 	v->arrived = false;
 	if (v->resync_global)

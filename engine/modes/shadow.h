@@ -48,7 +48,7 @@
 #define SHADOW_PATIENCE_MAX 65536u
 /* Entries re-read when a vCPU comes from nested mode, where nothing was tracked for it: what a few
  * exits cost. The rest waits for faults, so that the stop is short. */
-#define SHADOW_ARRIVAL (2u * SHADOW_PATIENCE)
+#define SHADOW_ARRIVAL (8u * SHADOW_PATIENCE)
 
 /* What else than the guest frame a shadow depends on. */
 struct role {

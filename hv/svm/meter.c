@@ -238,15 +238,6 @@ static void restart(struct vcpu *v)
 	m->covered = 0;
 }
 
-/* The same, but the next reading in this mode is to stand for its time. */
-static void leave_out(struct vcpu *v)
-{
-	struct meter *m = &v->meter;
-
-	m->untold[v->shadow] += m->now - m->base.now;
-	restart(v);
-}
-
 static void reading_take(struct vcpu *v, struct tf_reading *r)
 {
 	struct meter *m = &v->meter;
@@ -321,6 +312,40 @@ static void add_leaving(const struct vcpu *v, struct tf_reading *r)
 	r->cr3_writes++;
 }
 
+static void reading_add(struct tf_reading *to, const struct tf_reading *r)
+{
+	to->cycles += r->cycles;
+	to->exits += r->exits;
+	to->exit_cycles += r->exit_cycles;
+	to->shadow_exits += r->shadow_exits;
+	to->shadow_cycles += r->shadow_cycles;
+	to->event_cycles += r->event_cycles;
+	to->faults += r->faults;
+	to->cr3_writes += r->cr3_writes;
+	to->invlpgs += r->invlpgs;
+	to->counted_cycles += r->counted_cycles;
+	to->tlb_misses += r->tlb_misses;
+	to->instructions += r->instructions;
+	to->meter_cycles += r->meter_cycles;
+}
+
+/* Begin the next reading without having told this one. */
+static void leave_out(struct vcpu *v, bool leaves)
+{
+	struct meter *m = &v->meter;
+	struct tf_reading r;
+
+	if (v->shadow) {
+		reading_take(v, &r);
+		if (leaves)
+			add_leaving(v, &r);
+		reading_add(&m->left, &r);
+	} else {
+		m->untold += m->now - m->base.now;
+	}
+	restart(v);
+}
+
 /* `leaves`: the exit is the one by which an address space leaves its shadow tables. */
 static void note(struct vcpu *v, bool leaves)
 {
@@ -336,8 +361,13 @@ static void note(struct vcpu *v, bool leaves)
 		return;
 	if (leaves)
 		add_leaving(v, &r);
-	reading_stretch(&r, r.cycles + m->untold[v->shadow]);
-	m->untold[v->shadow] = 0;
+	if (v->shadow) {
+		reading_add(&r, &m->left);
+		m->left = (struct tf_reading){0};
+	} else {
+		reading_stretch(&r, r.cycles + m->untold);
+		m->untold = 0;
+	}
 	vcpu_read_regs(v, &regs);
 	tf_choice_note(v->mmu, &regs, &r, &d);
 	spend(v, x86_rdtsc() - began);
@@ -593,11 +623,11 @@ static void space_changes(struct vcpu *v)
 	}
 	if (!v->shadow)
 		return;
-	/* Where there are more changes than the budget has readings for, one stands for several. */
+	/* Where there are more changes than the budget has readings for, one tells of several. */
 	if (pace_is_free(&m->pace, m->now))
 		note(v, true);
 	else
-		leave_out(v);
+		leave_out(v, true);
 }
 
 void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
@@ -617,7 +647,7 @@ void meter_root(struct vcpu *v)
 {
 	if (v->meter.source) {
 		clock_set(v);
-		leave_out(v);
+		leave_out(v, false);
 	}
 	v->meter.window.open = false;
 	v->meter.look = 0;

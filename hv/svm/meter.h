@@ -64,9 +64,11 @@ struct meter {
 	unsigned int skip; /* exits to let pass before the next sample */
 	uint64_t random;
 
-	uint64_t due;	    /* the reading ends */
-	uint64_t untold[2]; /* by mode: time of which no reading was told; the next one stands for
-			       it */
+	uint64_t due; /* the reading ends */
+	/* Of what no reading was told yet. On nested tables the next one stands for that time, on
+	 * shadow tables, where all is counted, this is a part of it. */
+	uint64_t untold;
+	struct tf_reading left;
 	struct meter_sums base;
 	uint64_t covered;   /* how long its window counted; 0: it had none yet */
 	uint64_t window_at; /* the next window, sample: not before */
