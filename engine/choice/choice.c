@@ -92,29 +92,49 @@ static uint64_t share(uint64_t part, uint64_t whole)
 	return scale(part, PPM, whole);
 }
 
-/* One more into a sum. It is kept in 256ths, so that little of what is no more stays for ever. */
-static void rate_add(uint64_t *sum, uint64_t n)
+/* Sums are kept in 256ths, and of the last so many milliseconds that were looked at: what is older
+ * goes in the measure in which something comes, so that many short looks do not outweigh a long
+ * one. */
+#define MISSES_MS 8u
+#define EVENTS_MS 20u
+
+static void make_room(uint64_t *const *sum, unsigned int sums, uint64_t *cycles, uint64_t more,
+		      uint64_t room)
 {
-	*sum = *sum / 2 + (n << 8);
+	uint64_t keep = room > more ? room - more : 0, all = *cycles;
+	if (all <= keep)
+		return;
+	for (unsigned int i = 0; i < sums; i++)
+		*sum[i] = scale(*sum[i], keep, all);
+	*cycles = keep;
 }
 
-static void misses_take(struct rates *to, uint64_t n, uint64_t cycles)
+static void misses_take(const struct choice *c, struct rates *to, uint64_t n, uint64_t cycles)
 {
-	rate_add(&to->misses, n);
-	rate_add(&to->miss_cycles, cycles);
+	uint64_t *const sum[] = {&to->misses};
+	make_room(sum, 1, &to->miss_cycles, cycles << 8, (MISSES_MS * c->conf.clock_khz) << 8);
+	to->misses += n << 8;
+	to->miss_cycles += cycles << 8;
 }
 
 /* What the work did; shadow mode's exits took `lost`. */
-static void rates_take(struct rates *to, const struct tf_reading *r, uint64_t lost)
+static void rates_take(const struct choice *c, struct rates *to, const struct tf_reading *r,
+		       uint64_t lost)
 {
 	if (r->event_cycles) {
-		rate_add(&to->faults, r->faults);
-		rate_add(&to->cr3_writes, r->cr3_writes);
-		rate_add(&to->invlpgs, r->invlpgs);
-		rate_add(&to->event_cycles, without(r->event_cycles, lost));
+		uint64_t *const sum[] = {&to->faults, &to->cr3_writes, &to->invlpgs};
+		uint64_t cycles = without(r->event_cycles, lost);
+		make_room(sum, 3, &to->event_cycles, cycles << 8,
+			  (EVENTS_MS * c->conf.clock_khz) << 8);
+		to->faults += r->faults << 8;
+		to->cr3_writes += r->cr3_writes << 8;
+		to->invlpgs += r->invlpgs << 8;
+		to->event_cycles += cycles << 8;
 	}
-	if (r->counted_cycles)
-		misses_take(to, r->tlb_misses, r->counted_cycles);
+	if (r->counted_cycles) { /* all of them: nothing to be made up for by those before */
+		to->misses = r->tlb_misses << 8;
+		to->miss_cycles = r->counted_cycles << 8;
+	}
 }
 
 void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pages,
@@ -122,7 +142,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 {
 	struct choice *c = v->vm->choice;
 	struct op op;
-	misses_take(&v->chooser.rates, pages, cycles);
+	misses_take(c, &v->chooser.rates, pages, cycles);
 	v->chooser.at = *at;
 	if (c->conf.grain == TF_GRAIN_VM)
 		return;
@@ -132,7 +152,7 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 	if (u->stack && u->stack != stack)
 		space_forget(c, u);
 	u->stack = stack;
-	misses_take(&u->rates, pages, cycles);
+	misses_take(c, &u->rates, pages, cycles);
 	u->at = *at;
 	lock_drop(&op, &c->lock);
 	vm_op_end(&op, v->vm);
@@ -209,6 +229,12 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
 	uint64_t predicted = events_cost(c, rates, a->useful);
 	if (u->mode == TF_SHADOW) {
+		/* There they were all counted: no need to go by those before. */
+		const struct rates own = {.faults = r->faults,
+					  .cr3_writes = r->cr3_writes,
+					  .invlpgs = r->invlpgs,
+					  .event_cycles = r->event_cycles};
+		predicted = events_cost(c, &own, r->event_cycles);
 		/* The clock does not see what the exits make the guest lose: the TLB, where an exit
 		 * loses it. The calibrated costs have it. */
 		lost = lost > predicted ? lost : predicted;
@@ -241,7 +267,7 @@ static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf
 		u = space_get(c, regs->cr3, v->vm->h->cycles(v->vm->h));
 		*rates = &u->rates;
 	}
-	rates_take(*rates, r, lost);
+	rates_take(c, *rates, r, lost);
 	return u;
 }
 
@@ -308,7 +334,9 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 	verdict_fill(c, u, rates, r, &a, &ruling, out);
 	if (ruling.mode != u->mode) {
 		out->switched = true;
-		change(c, u, ruling.mode, a.price_shadow, v->vm->conf.vcpus);
+		/* A price that was doubled after a mistake has room for what the mistake was. */
+		uint64_t price = ruling.price > a.price_shadow ? ruling.price : a.price_shadow;
+		change(c, u, ruling.mode, price, v->vm->conf.vcpus);
 	}
 	out->unit_mode = u->mode;
 	out->mode = u->mode;
