@@ -36,7 +36,7 @@ jq -e --arg mode "$mode" '.mode == $mode and .reason == "poweroff" and .boot_cyc
 	if .switch_ms > 0 then .switches > 1 and .vcpu_switches > .cpus and .shadow_faults > 0 and
 		.nested_faults > 0 and .switch_cycles_max > 0 and (.regroup_ms == 0 or .regroups > 0)
 	elif $mode == "auto" then .meter_windows > 0 and .meter_cycles > 0 and .mode_cycles.nested > 0 and
-		.calibration.exit > 0 and (.policy != "random" or (.switches > 1 and .mode_cycles.shadow > 0))
+		.calibration.exit > 0 and (.policy != "random" or ((.switch_list | length) > 1 and .mode_cycles.shadow > 0))
 	elif $mode == "shadow" then .shadow_faults > 0 else .nested_faults > 0 end' "$out.json" >/dev/null ||
 	wrong "numbers that cannot be ($out.json)"
 exit $bad
