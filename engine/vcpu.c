@@ -26,10 +26,9 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 		return TF_E_INVAL;
 	hpa_t a;
 	struct op op;
-	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct tf_vcpu *v = page_new(vm->h, node, &a);
+	if (!v)
 		return TF_E_NOMEM;
-	struct tf_vcpu *v = tf_host_ptr(vm->h, a);
-	memset(v, 0, sizeof(*v));
 	v->vm = vm;
 	v->index = index;
 	v->node = node;

@@ -62,20 +62,12 @@ static uint32_t shadow_limit(const struct tf_config *c, unsigned int groups)
 	return limit < least ? least : limit;
 }
 
-/* A cleared page of our own. NULL: no memory. */
-static void *page_new(struct tf_host *h, hpa_t *a)
-{
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, a) != TF_OK)
-		return NULL;
-	return memset(tf_host_ptr(h, *a), 0, TF_PAGE_SIZE);
-}
-
 enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct tf_vm **out)
 {
 	hpa_t a;
 	if (!config_is_sane(c))
 		return TF_E_INVAL;
-	struct tf_vm *vm = page_new(h, &a);
+	struct tf_vm *vm = page_new(h, 0, &a);
 	if (!vm)
 		return TF_E_NOMEM;
 	vm->h = h;
@@ -86,13 +78,13 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	vm->grouping = c->grouping;
 	vm->groups_max = groups_most(&vm->conf);
 	vm->shadow_limit = shadow_limit(c, vm->groups_max);
-	vm->vcpu = page_new(h, &vm->vcpu_page);
+	vm->vcpu = page_new(h, 0, &vm->vcpu_page);
 	if (!vm->vcpu)
 		goto no_vcpus;
-	vm->group = page_new(h, &vm->group_page);
+	vm->group = page_new(h, 0, &vm->group_page);
 	if (!vm->group)
 		goto no_groups;
-	if (!page_new(h, &vm->empty))
+	if (!page_new(h, 0, &vm->empty))
 		goto no_empty;
 	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing, vm->groups_max) != TF_OK)
 		goto no_map;

@@ -74,10 +74,9 @@ static struct group *group_new(struct tf_vm *vm, unsigned int id, unsigned int n
 	hpa_t a;
 	if (g)
 		return g;
-	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	g = page_new(vm->h, node, &a);
+	if (!g)
 		return NULL;
-	g = tf_host_ptr(vm->h, a);
-	memset(g, 0, sizeof(*g));
 	lock_init(&g->lock, RANK_GROUP);
 	g->id = id;
 	g->self = a;

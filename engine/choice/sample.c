@@ -16,7 +16,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "choice/choice.h"
 
-#include "base/mem.h"
 #include "format/fmt.h"
 #include "modes/mode.h"
 #include "modes/shadow.h"
@@ -289,13 +288,12 @@ static bool is_accessed(struct op *op, struct tf_vcpu *v, struct part *part, str
 
 static struct sampler *sampler_get(struct tf_vcpu *v)
 {
-	struct tf_host *h = v->vm->h;
 	hpa_t a;
 	if (v->sampler)
 		return v->sampler;
-	if (h->page_alloc(h, v->node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct sampler *s = page_new(v->vm->h, v->node, &a);
+	if (!s)
 		return NULL;
-	struct sampler *s = memset(tf_host_ptr(h, a), 0, TF_PAGE_SIZE);
 	s->self = a;
 	s->random = (v->vm->choice->conf.seed + v->index + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	v->sampler = s;

@@ -5,6 +5,13 @@
 
 #include "base/mem.h"
 
+void *page_new(struct tf_host *h, unsigned int node, hpa_t *out)
+{
+	if (h->page_alloc(h, node, TF_ORDER_4K, TF_USE_TABLE, out) != TF_OK)
+		return NULL;
+	return memset(tf_host_ptr(h, *out), 0, TF_PAGE_SIZE);
+}
+
 void pool_init(struct pool *p, struct tf_host *h, unsigned int node)
 {
 	p->h = h;

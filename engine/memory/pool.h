@@ -12,6 +12,9 @@
 
 #define POOL_KEEP 64 /* pages kept at hand; more go back to the host */
 
+/* A cleared page that is in no pool, on that node. NULL: no memory. */
+void *page_new(struct tf_host *h, unsigned int node, hpa_t *out);
+
 struct pool {
 	struct tf_host *h;
 	unsigned int node;

@@ -107,10 +107,10 @@ static bool dir_grow(struct tf_vm *vm, struct group *g, uint32_t id)
 	hpa_t a;
 	if (c->dir[id / PER_PAGE])
 		return true;
-	if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct shadow *page = page_new(vm->h, g->pool.node, &a);
+	if (!page)
 		return false;
-	c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
-	memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);
+	c->dir[id / PER_PAGE] = page;
 	c->pages++;
 	return true;
 }

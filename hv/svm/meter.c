@@ -390,8 +390,8 @@ static void sample_end(struct vcpu *v)
 	m->samples = false;
 	intercept(v);
 	/* Of a short stretch the world switch is nearly all, and what is left of it uncertain. */
-	m->source->end(v, guest - switches > guest / 4 && guest > switches ? guest - switches
-									   : guest / 4);
+	guest = guest > switches + guest / 4 ? guest - switches : guest / 4;
+	m->source->end(v, guest);
 	m->sample_count++;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
