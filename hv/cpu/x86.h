@@ -159,12 +159,22 @@ static inline uint64_t x86_read_cr0(void)
 	return v;
 }
 
+static inline void x86_write_cr0(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr0" ::"r"(v) : "memory");
+}
+
 static inline uint64_t x86_read_cr2(void)
 {
 	uint64_t v;
 
 	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
 	return v;
+}
+
+static inline void x86_write_cr2(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr2" ::"r"(v) : "memory");
 }
 
 static inline uint64_t x86_read_cr3(void)
