@@ -102,8 +102,17 @@ static void prepare_flush(struct vcpu *v, const struct vmx *x)
 }
 
 /* In legacy PAE paging the CPU takes the four upper entries from the VMCS, not from memory, when it
- * enters: where we, and not it, wrote the register that loads them, they are read here. One with
- * reserved bits counts as absent: the entry would fail. */
+ * enters: where a write of a control register, which loads them, came to us and not to the CPU,
+ * they are read here. One with reserved bits counts as absent: the entry would fail. */
+static bool loads_pdptes(const struct vcpu *v, const struct vmx *x)
+{
+	const struct guest *g = &v->guest;
+
+	if (v->shadow || !(g->cr0 & CR0_PG) || !(g->cr4 & CR4_PAE) || (g->efer & EFER_LMA))
+		return false;
+	return !x->loaded || (v->exit.reason == EXIT_CR && v->exit.cr.kind != INSN_CR_READ);
+}
+
 static void prepare_pdptes(const struct vcpu *v)
 {
 	const uint64_t reserved = ~UINT64_C(0) << cpuid_maxphyaddr(&vm.cpuid) | 0x1e6;
@@ -120,9 +129,8 @@ static void prepare_registers(struct vcpu *v, struct vmx *x)
 {
 	const struct guest *g = &v->guest;
 	uint64_t cr0 = g->cr0 | CR0_NE, cr4 = g->cr4 | CR4_VMXE;
-	bool pae = !v->shadow && (g->cr0 & CR0_PG) && (g->cr4 & CR4_PAE) && !(g->efer & EFER_LMA);
 
-	if (pae && (cr0 != x->cr0 || cr4 != x->cr4 || g->cr3 != x->cr3 || g->efer != x->efer))
+	if (loads_pdptes(v, x))
 		prepare_pdptes(v);
 	prepare_root(v, x);
 	put(x, VMCS_GUEST_CR0, &x->cr0, cr0);
