@@ -1,8 +1,8 @@
 /* struct tf_host on bare metal: pages from the pools, flushes and kicks by interrupt.
  *
  * A flush sets REQ_FLUSH and then looks where the CPU is. Entering the guest is the other order:
- *the CPU says "guest" and then looks at its requests (svm/run.c). So either it sees the request, or
- *we see it in the guest and interrupt it:
+ *the CPU says "guest" and then looks at its requests (virt/run.c). So either it sees the request,
+ *or we see it in the guest and interrupt it:
  *
  *	flusher                         entering CPU
  *	requests |= REQ_FLUSH           where = WHERE_GUEST
@@ -70,7 +70,7 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
 		if (!cpuset_has(vcpus, i) || !v)
 			continue;
 		if (v == me) {
-			v->flush = true;
+			v->flush = FLUSH_ALL;
 			continue;
 		}
 		post(v, REQ_FLUSH);
