@@ -197,7 +197,7 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 		for (unsigned int i = 0; i < n; i++)
 			for (unsigned int m = 0; m < MODES; m++)
 				modes[m]->unmap(op, vm, g, f[i]);
-	op_owe_flush_all(op);
+	op_owe_flush_all(op, TF_FLUSH_ALL);
 	op_flush(op);
 	for (unsigned int i = 0; i < n; i++)
 		memmap_gone(op, &vm->map, f[i], word[i]);

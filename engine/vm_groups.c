@@ -201,9 +201,9 @@ static void leave(struct op *op, struct tf_vcpu *v)
 	count_leaving(v->vm, g, was);
 	group_unlock(op, g);
 	v->group = NULL;
-	v->flush = true;
+	v->flush = TF_FLUSH_ALL;
 	/* Nobody flushes it for this group's sake any more. */
-	op_owe(op, &self);
+	op_owe(op, &self, TF_FLUSH_ALL);
 	op_flush(op);
 }
 

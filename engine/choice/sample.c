@@ -330,7 +330,7 @@ bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 	s->open = s->parts > 0;
 	group_unlock(&op, g);
 	vm_op_end(&op, vm);
-	v->flush = true;
+	v->flush |= v->running == &mode_shadow ? TF_FLUSH_LINEAR : g->nested.fmt->flush;
 	return s->open;
 }
 

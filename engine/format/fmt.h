@@ -11,7 +11,7 @@
 #ifndef FORMAT_FMT_H
 #define FORMAT_FMT_H
 
-#include <twofold/types.h>
+#include <twofold/host.h>
 
 #define FMT_LEVELS_MAX 5u
 #define FMT_ENTRIES    512u /* of a table of a format that we write */
@@ -50,6 +50,7 @@ struct fmt {
 	uint64_t a, d;	     /* accessed, dirty */
 	uint64_t table_bits; /* of every table entry: all permissive */
 	uint64_t leaf_bits;  /* of every leaf: memory type and the like */
+	uint32_t flush;	     /* TF_FLUSH_*: what CPUs cache of it */
 };
 
 /* log2 of the bytes that one entry of a level maps. */

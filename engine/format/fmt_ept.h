@@ -36,6 +36,7 @@ static const struct fmt fmt_ept = {
 	.d = EPT_D,
 	.table_bits = EPT_R | EPT_W | EPT_X | EPT_A,
 	.leaf_bits = EPT_WB,
+	.flush = TF_FLUSH_NESTED,
 };
 
 _Static_assert(((EPT_R | EPT_W | EPT_X | EPT_WB | EPT_PS | EPT_A | EPT_D) & EPT_ADDR) == 0,

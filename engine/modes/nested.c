@@ -177,7 +177,7 @@ static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gf
 	uint64_t a = g->nested.fmt->a;
 	if (e && (entry_and(e, ~a) & a)) {
 		frame_save_accessed(vm, f, level);
-		op_owe_flush(op);
+		op_owe_flush(op, g->nested.fmt->flush);
 	}
 }
 

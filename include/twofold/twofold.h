@@ -75,9 +75,9 @@ struct tf_regs {
 /* What to load before entering the guest. */
 struct tf_load {
 	enum tf_mode
-		mode; /* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
-	hpa_t root;   /* nested: nCR3 / EPT root; shadow: CR3 */
-	bool flush;   /* the vCPU's translations must go before it enters */
+		mode;	/* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
+	hpa_t root;	/* nested: nCR3 / EPT root; shadow: CR3 */
+	uint32_t flush; /* TF_FLUSH_*: which of its translations must go before it enters */
 };
 
 /* One guest access, as a #PF or the host's own emulation sees it. */

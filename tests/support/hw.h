@@ -5,11 +5,13 @@
  *
  * Each CPU has a TLB, a paging-structure cache and (nested) a cache of nested translations. They
  * keep what they have until load.flush, a host flush, or (nested root) the guest's own flush takes
- * it: what hardware may do, the model does. A vCPU in shadow mode is *watched*: its writes of CR0,
- * CR3, CR4 and EFER go to the engine whatever root it is on, and the CPU drops nothing for them by
- * itself. Its TLB instructions and page faults go there on a shadow root alone. Host frames that it
- *reaches must be allocated, and may not change between table and data, nor between guest frames,
- *without having been freed.
+ * it: what hardware may do, the model does. A flush takes what its kinds name and nothing else, as
+ * INVVPID and INVEPT do (SDM vol. 3, 29.4.3.1), in either format.
+ *
+ * A vCPU in shadow mode is *watched*: its writes of CR0, CR3, CR4 and EFER go to the engine
+ * whatever root it is on, and the CPU drops nothing for them by itself. Its TLB instructions and
+ * page faults go there on a shadow root alone. Host frames that it reaches must be allocated, and
+ * may not change between table and data, nor between guest frames, without having been freed.
  *
  * One thread for each CPU is allowed: cpu->guest is held while the CPU is "in the guest", and a
  * flush takes it. The frame registry is per hw and takes part only when hw->checks is set (one
@@ -54,6 +56,7 @@ static inline bool rng_one_in(struct rng *r, uint64_t n)
 
 struct hw_tlb {
 	bool valid, global;
+	bool shadow; /* from a shadow root */
 	uint16_t pcid;
 	uint8_t shift;
 	uint8_t guest_shift;   /* of the guest's page, which may be cached in smaller pieces */
@@ -67,8 +70,8 @@ struct hw_tlb {
 
 /* An upper entry: where the table below lies, and the rights so far. */
 struct hw_psc {
-	bool valid, nested;
-	uint8_t level; /* of the table it leads to */
+	bool valid, nested, shadow; /* neither: of the guest's tables, through a nested root */
+	uint8_t level;		    /* of the table it leads to */
 	uint16_t pcid;
 	uint64_t va, table;
 	uint32_t gen; /* host tables only */

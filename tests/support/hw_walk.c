@@ -79,8 +79,8 @@ static struct hw_tlb *tlb_find(struct hw_cpu *c, uint64_t va)
 
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
-		if (t->valid && va >> t->shift == t->va >> t->shift &&
-		    (t->global || t->pcid == pcid))
+		if (t->valid && t->shadow == (c->load.mode == TF_SHADOW) &&
+		    va >> t->shift == t->va >> t->shift && (t->global || t->pcid == pcid))
 			return t;
 	}
 	return NULL;
@@ -90,7 +90,8 @@ static void tlb_add(struct hw_cpu *c, const struct hw_tlb *n)
 {
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
-		if (t->valid && t->shift == n->shift && t->va == n->va && t->pcid == n->pcid) {
+		if (t->valid && t->shadow == n->shadow && t->shift == n->shift && t->va == n->va &&
+		    t->pcid == n->pcid) {
 			*t = *n;
 			return;
 		}
@@ -103,13 +104,14 @@ static struct hw_psc *psc_find(struct hw_cpu *c, uint64_t va, bool nested)
 {
 	struct hw_psc *best = NULL;
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
+	bool shadow = c->load.mode == TF_SHADOW;
 
 	if (rng_one_in(&c->rng, 3))
 		return NULL;
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
 		unsigned int shift = 21 + 9 * p->level;
-		if (p->valid && p->nested == nested && p->pcid == pcid &&
+		if (p->valid && p->nested == nested && p->shadow == shadow && p->pcid == pcid &&
 		    va >> shift == p->va >> shift && (!best || p->level < best->level))
 			best = p;
 	}
@@ -121,18 +123,20 @@ static void psc_add(struct hw_cpu *c, uint64_t va, unsigned int level, uint64_t 
 {
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
 	unsigned int shift = 21 + 9 * level;
+	bool shadow = c->load.mode == TF_SHADOW;
 
 	if (rng_one_in(&c->rng, 2))
 		return;
 	struct hw_psc *to = &c->psc[rng_below(&c->rng, HW_PSC)];
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
-		if (p->valid && p->nested == nested && p->pcid == pcid && p->level == level &&
-		    va >> shift == p->va >> shift)
+		if (p->valid && p->nested == nested && p->shadow == shadow && p->pcid == pcid &&
+		    p->level == level && va >> shift == p->va >> shift)
 			to = p;
 	}
 	*to = (struct hw_psc){.valid = true,
 			      .nested = nested,
+			      .shadow = shadow,
 			      .level = (uint8_t)level,
 			      .pcid = pcid,
 			      .va = va,
@@ -212,6 +216,7 @@ again:
 		if (hw_is_broken(h))
 			return;
 		struct hw_tlb t = {.valid = true,
+				   .shadow = true,
 				   .shift = (uint8_t)shift,
 				   .va = va & ~(BIT(shift) - 1),
 				   .hpa = base,
