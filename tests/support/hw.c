@@ -139,8 +139,7 @@ static bool reaches(const struct hw_cpu *c, uint64_t from, uint64_t to)
 	}
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		const struct hw_psc *p = &c->psc[i];
-		bool host = p->nested || p->shadow;
-		if (p->valid && host && p->table >= from && p->table < to)
+		if (p->valid && p->hpa >= from && p->hpa < to)
 			return true;
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++) {
@@ -191,7 +190,6 @@ void hw_init(struct hw *h, struct fakehost *f, const struct tf_config *conf, uns
 	h->conf = *conf;
 	h->cpus = cpus;
 	h->checks = true;
-	h->ept_ad = true;
 	h->frame = calloc(f->frames, sizeof(*h->frame));
 	if (!h->frame)
 		abort();
@@ -255,12 +253,11 @@ static void check_no_stale(struct hw_cpu *c)
 				 (unsigned long long)c->tlb[i].va);
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		const struct hw_psc *p = &c->psc[i];
-		bool host = p->nested || p->shadow;
-		if (p->valid && host && p->gen != hw_gen(h, p->table))
+		if (p->valid && p->gen != hw_gen(h, p->hpa))
 			hw_break(h,
 				 "CPU %u enters without a flush; it has cached an entry that "
 				 "leads to freed table %#llx",
-				 c->index, (unsigned long long)p->table);
+				 c->index, (unsigned long long)p->hpa);
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++)
 		if (c->ntlb[i].valid && c->ntlb[i].gen != hw_gen(h, c->ntlb[i].hpa))

@@ -2,6 +2,7 @@
  *
  *	guest access --> TLB --> shadow root:  walk x86-64 tables in host memory
  *	                    \--> nested root:  walk guest tables, each step through NPT or EPT
+ *	                                       (with A and D, or without)
  *
  * Each CPU has a TLB, a paging-structure cache and (nested) a cache of nested translations. They
  * keep what they have until load.flush, a host flush, or (nested root) the guest's own flush takes
@@ -73,8 +74,10 @@ struct hw_psc {
 	bool valid, nested, shadow; /* neither: of the guest's tables, through a nested root */
 	uint8_t level;		    /* of the table it leads to */
 	uint16_t pcid;
-	uint64_t va, table;
-	uint32_t gen; /* host tables only */
+	uint64_t va, table; /* table: a GPA for one of the guest's */
+	uint64_t hpa;	    /* of the table */
+	bool w;		    /* the nested tables let the guest's table be written */
+	uint32_t gen;	    /* of the host frame */
 	struct orights rights;
 };
 
@@ -130,7 +133,6 @@ struct hw {
 	struct hw_cpu cpu[HW_CPUS];
 	bool checks;		/* keep the frame registry */
 	struct hw_frame *frame; /* by arena frame */
-	bool ept_ad;		/* EPT: the CPU sets A and D */
 	bool spaces;	  /* each address space has its mode: TF_SHADOW, asked for, means that some
 			     have that; a vCPU is watched while it runs one of them */
 	char broken[256]; /* the first rule that the engine broke; "" if none */
