@@ -59,12 +59,13 @@ void vcpu_request(struct vcpu *v, uint32_t req)
 		apic_send(v->host_apic_id, VECTOR_KICK);
 }
 
-static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_t kinds)
 {
 	struct vcpu *me = vm.start_tsc ? vcpu_this() : NULL;
 	struct vcpu *v;
 
 	(void)h;
+	(void)kinds; /* whatever it is, all goes */
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		v = vm.vcpu[i];
 		if (!cpuset_has(vcpus, i) || !v)
