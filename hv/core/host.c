@@ -64,17 +64,22 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_
 	struct vcpu *me = vm.start_tsc ? vcpu_this() : NULL;
 	struct vcpu *v;
 
+	uint32_t requests = 0;
+
 	(void)h;
-	(void)kinds; /* whatever it is, all goes */
+	if (kinds & TF_FLUSH_LINEAR)
+		requests |= REQ_FLUSH_LINEAR;
+	if (kinds & TF_FLUSH_NESTED)
+		requests |= REQ_FLUSH_NESTED;
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		v = vm.vcpu[i];
 		if (!cpuset_has(vcpus, i) || !v)
 			continue;
 		if (v == me) {
-			v->flush = FLUSH_ALL;
+			v->flush |= kinds;
 			continue;
 		}
-		post(v, REQ_FLUSH);
+		post(v, requests);
 		if (where(v) == WHERE_GUEST)
 			apic_send(v->host_apic_id, VECTOR_KICK);
 	}
@@ -84,7 +89,7 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_
 			continue;
 		uint64_t sent = x86_rdtsc();
 		while (where(v) == WHERE_GUEST &&
-		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH)) {
+		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & requests)) {
 			x86_pause();
 			/* An emulator's CPU may miss an interrupt that comes as it leaves the
 			 * guest. */

@@ -287,8 +287,8 @@ static void put_choice(void)
 static void put_flushes(void)
 {
 	static const char *const name[FLUSH_KINDS] = {
-		[FLUSH_LINEAR] = "linear",
-		[FLUSH_NESTED] = "nested",
+		"linear",
+		"nested",
 	};
 
 	json_open("flushes");

@@ -64,6 +64,7 @@ void vcpu_reset(struct vcpu *v, uint8_t sipi_vector)
 	v->nmi_pending = false;
 	v->nmi_blocked = false;
 	virt_to_nested(v);
+	v->flush = TF_FLUSH_ALL;
 	vendor->reset(v, sipi_vector);
 	vcpu_read_regs(v, &regs);
 	tf_vcpu_set_regs(v->mmu, &regs);

@@ -146,7 +146,7 @@ struct vcpu {
 	bool shadow;	    /* it is a shadow root; only if watched */
 	uint8_t intercepts; /* INTERCEPT_* */
 	bool stale;	    /* the two above have changed since the last entry */
-	uint8_t flush;	    /* 1 << enum flush_kind */
+	uint32_t flush;	    /* TF_FLUSH_*: forgets these translations first */
 	uint64_t event;	    /* is injected (virt/event.h); 0 none */
 	int virq;	    /* the vector that is offered as interrupt; -1 none */
 	/* An interrupt whose delivery faulted: it goes in when the fault's handler allows. */
@@ -199,13 +199,14 @@ enum vcpu_where {
 };
 
 enum {
-	REQ_KICK = 1u << 0,  /* look at the virtual APIC again */
-	REQ_FLUSH = 1u << 1, /* forget all translations before entry */
-	REQ_INIT = 1u << 2,
-	REQ_SIPI = 1u << 3,
-	REQ_NMI = 1u << 4,
-	REQ_STOP = 1u << 5, /* the VM ends */
-	REQ_MODE = 1u << 6, /* go over to vm.mode_wanted */
+	REQ_KICK = 1u << 0,	    /* look at the virtual APIC again */
+	REQ_FLUSH_LINEAR = 1u << 1, /* forget these translations before entry: TF_FLUSH_* */
+	REQ_FLUSH_NESTED = 1u << 2,
+	REQ_INIT = 1u << 3,
+	REQ_SIPI = 1u << 4,
+	REQ_NMI = 1u << 5,
+	REQ_STOP = 1u << 6, /* the VM ends */
+	REQ_MODE = 1u << 7, /* go over to vm.mode_wanted */
 };
 
 /* The vCPU of the CPU that we are on: by the stack pointer. */

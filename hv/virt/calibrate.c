@@ -198,7 +198,7 @@ static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsig
 	unsigned int cpuids = 0;
 
 	start_loop(v, l);
-	v->flush = FLUSH_ALL;
+	v->flush = TF_FLUSH_ALL;
 	v->exit_tsc = x86_rdtsc();
 	v->kind = KIND_OTHER;
 	for (unsigned int exits = 0;; exits++) {
@@ -302,7 +302,7 @@ static void to_shadow(struct vcpu *v)
 	virt_watch(v, true);
 	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
 	vcpu_forget_insns(v);
-	v->flush = FLUSH_ALL;
+	v->flush = TF_FLUSH_ALL;
 }
 
 static void to_nested(struct vcpu *v)

@@ -23,7 +23,7 @@ static void set_paging(struct vcpu *v, uint64_t cr0, uint64_t efer)
 	v->guest.efer = efer;
 	vcpu_read_regs(v, &r);
 	tf_vcpu_set_regs(v->mmu, &r);
-	v->flush = FLUSH_ALL;
+	v->flush |= TF_FLUSH_LINEAR;
 	vcpu_forget_insns(v);
 }
 
@@ -51,7 +51,7 @@ static bool cr0_write(struct vcpu *v, uint64_t new)
 	}
 	tf_write_cr0(v->mmu, new);
 	v->guest.cr0 = new;
-	v->flush = FLUSH_ALL;
+	v->flush |= TF_FLUSH_LINEAR;
 	return true;
 }
 
@@ -72,7 +72,7 @@ static bool cr3_write(struct vcpu *v, uint64_t new)
 		tf_write_cr3(v->mmu, new);
 	v->guest.cr3 = address;
 	if (!v->shadow)
-		v->flush |= 1u << FLUSH_LINEAR;
+		v->flush |= TF_FLUSH_LINEAR;
 	return true;
 }
 
@@ -90,7 +90,7 @@ static bool cr4_write(struct vcpu *v, uint64_t new)
 		return false;
 	tf_write_cr4(v->mmu, new);
 	v->guest.cr4 = new;
-	v->flush = FLUSH_ALL;
+	v->flush |= TF_FLUSH_LINEAR;
 	vcpu_forget_insns(v);
 	return true;
 }
@@ -266,7 +266,7 @@ void exit_invlpg(struct vcpu *v)
 		tf_invlpg(v->mmu, gva(at));
 	} else {
 		meter_event(v, WINDOW_INVLPG);
-		v->flush |= 1u << FLUSH_LINEAR;
+		v->flush |= TF_FLUSH_LINEAR;
 	}
 	for (unsigned int k = 0; k < INSN_MEMOS; k++)
 		if (!((v->memo[k].rip ^ at) >> TF_PAGE_SHIFT))
@@ -308,7 +308,7 @@ void exit_invpcid(struct vcpu *v)
 		tf_invpcid(v->mmu, (unsigned int)type, (uint16_t)descriptor[0], gva(descriptor[1]));
 	} else {
 		meter_event(v, WINDOW_INVLPG);
-		v->flush |= 1u << FLUSH_LINEAR;
+		v->flush |= TF_FLUSH_LINEAR;
 	}
 	vcpu_forget_insns(v);
 	vcpu_skip(v, length);
@@ -328,6 +328,6 @@ bool exit_efer_write(struct vcpu *v, uint64_t value)
 	v->guest.efer = value;
 	/* NXE is part of how the CPU reads tables. */
 	if ((value ^ old) & EFER_NXE)
-		v->flush = FLUSH_ALL;
+		v->flush |= TF_FLUSH_LINEAR;
 	return true;
 }

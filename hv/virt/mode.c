@@ -46,7 +46,7 @@ static void to_root(struct vcpu *v, bool shadow)
 	meter_root(v);
 	v->shadow = shadow;
 	v->stale = true;
-	v->flush = FLUSH_ALL;
+	v->flush |= TF_FLUSH_LINEAR;
 	virt_intercept(v);
 }
 
@@ -110,7 +110,7 @@ void virt_take_mode(struct vcpu *v)
 	virt_watch(v, mode == TF_SHADOW);
 	tf_vcpu_set_mode(v->mmu, mode);
 	vcpu_forget_insns(v);
-	v->flush = FLUSH_ALL;
+	v->flush |= TF_FLUSH_LINEAR;
 	v->switch_tsc = __atomic_load_n(&vm.switch_tsc, __ATOMIC_RELAXED);
 }
 

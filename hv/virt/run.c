@@ -118,8 +118,10 @@ static void take_requests(struct vcpu *v)
 		__atomic_store_n(&v->stopped, 1, __ATOMIC_RELEASE);
 		vm_park();
 	}
-	if (r & REQ_FLUSH)
-		v->flush = FLUSH_ALL;
+	if (r & REQ_FLUSH_LINEAR)
+		v->flush |= TF_FLUSH_LINEAR;
+	if (r & REQ_FLUSH_NESTED)
+		v->flush |= TF_FLUSH_NESTED;
 	if (r & REQ_MODE)
 		virt_take_mode(v);
 	if (r & REQ_NMI)
@@ -195,8 +197,7 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 		virt_space_to_shadow(v);
 	if (tf_vcpu_load(v->mmu, &load) != TF_OK)
 		vm_fail("the machine has no memory left for the guest's tables");
-	if (load.flush)
-		v->flush = FLUSH_ALL;
+	v->flush |= load.flush;
 	v->root = load.root.v;
 	if (load.mode == TF_SHADOW) {
 		if (!v->shadow)

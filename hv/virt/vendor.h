@@ -25,15 +25,8 @@ enum {
 	INTERCEPT_TLB = 1u << 4, /* INVLPG, INVPCID */
 };
 
-/* What of the vCPU's translations must go before it enters (v->flush), and how often that was asked
- * of the CPU. */
-enum flush_kind {
-	FLUSH_LINEAR, /* of linear addresses: what a guest's own flush reaches, and all of a shadow
-			 root */
-	FLUSH_NESTED, /* all that came through nested tables */
-	FLUSH_KINDS
-};
-#define FLUSH_ALL (1u << FLUSH_LINEAR | 1u << FLUSH_NESTED)
+/* The kinds of TF_FLUSH_*, as they are counted. */
+enum { FLUSH_KINDS = 2 };
 
 struct vendor {
 	const char *name;
