@@ -42,9 +42,9 @@ static bool config_is_sane(const struct tf_config *c)
 {
 	return c->vcpus >= 1 && c->vcpus <= TF_MAX_VCPUS && c->maxphyaddr >= 32 &&
 	       c->maxphyaddr <= 52 && (c->mode == TF_NESTED || c->mode == TF_SHADOW) &&
-	       (c->nested == TF_NPT || c->nested == TF_EPT) &&
-	       c->shadow_pages <= SHADOW_LIMIT_MAX && c->nodes <= TF_MAX_NODES &&
-	       c->grouping <= TF_GROUPS_VCPU && c->install <= TF_INSTALL_CAS;
+	       c->nested <= TF_EPT_NO_AD && c->shadow_pages <= SHADOW_LIMIT_MAX &&
+	       c->nodes <= TF_MAX_NODES && c->grouping <= TF_GROUPS_VCPU &&
+	       c->install <= TF_INSTALL_CAS;
 }
 
 static unsigned int groups_most(const struct tf_config *c)
@@ -189,7 +189,7 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 		for (unsigned int i = 0; i < n; i++)
 			for (unsigned int m = 0; m < MODES; m++)
 				modes[m]->unmap(op, vm, g, f[i]);
-	op_owe_flush_all(op);
+	op_owe_flush_all(op, TF_FLUSH_ALL);
 	op_flush(op);
 	for (unsigned int i = 0; i < n; i++)
 		memmap_gone(op, &vm->map, f[i], word[i]);

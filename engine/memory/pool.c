@@ -58,9 +58,9 @@ void pool_put(struct pool *p, hpa_t page)
 		p->h->page_free(p->h, TF_ORDER_4K, page);
 }
 
-void pool_retire(struct pool *p, struct op *op, hpa_t page)
+void pool_retire(struct pool *p, struct op *op, hpa_t page, uint32_t kinds)
 {
 	TF_ASSERT(p->h, p->out > 0);
 	p->out--;
-	op_owe_page(op, page, TF_ORDER_4K);
+	op_owe_page(op, page, TF_ORDER_4K, kinds);
 }

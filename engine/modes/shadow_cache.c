@@ -233,7 +233,7 @@ void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow 
 	}
 	unlink_from_frame(vm, g, s);
 	unsigned int pages = s->role.direct ? 2 : 3;
-	pool_retire(&g->pool, op, s->page[0]);
+	pool_retire(&g->pool, op, s->page[0], TF_FLUSH_LINEAR);
 	for (unsigned int i = 1; i < pages; i++) /* the hardware never walked these */
 		pool_put(&g->pool, s->page[i]);
 	s->live = false;

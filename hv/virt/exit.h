@@ -15,8 +15,9 @@ struct guest {
 	uint64_t rip, rflags;
 	uint64_t cr0, cr2, cr3, cr4, efer;
 	uint8_t cpl;
-	uint8_t mode;	      /* of its code: enum insn_mode */
-	bool in_shadow_of_sti; /* or of a MOV to SS: no interrupt before the next instruction */
+	uint8_t mode;	 /* of its code: enum insn_mode */
+	bool cs_l;	 /* CS.L, whatever EFER.LMA is */
+	bool int_shadow; /* after STI or MOV to SS: no interrupt before the next instruction */
 };
 
 enum exit_reason {
@@ -62,6 +63,7 @@ struct exit {
 		/* kind is an enum insn_kind; number: also known where nothing is told. */
 		struct {
 			uint8_t kind, number, reg;
+			uint8_t pair;  /* a read: vcpu_cr3_pair() */
 			uint16_t lmsw; /* the operand */
 		} cr;
 		struct {

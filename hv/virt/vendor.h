@@ -25,14 +25,8 @@ enum {
 	INTERCEPT_TLB = 1u << 4, /* INVLPG, INVPCID */
 };
 
-/* What of the vCPU's translations must go before it enters (v->flush), and how often that was asked
- * of the CPU. */
-enum flush_kind {
-	FLUSH_LINEAR, /* of linear addresses: what a guest's own flush reaches, and all of a shadow root */
-	FLUSH_NESTED, /* all that came through nested tables */
-	FLUSH_KINDS
-};
-#define FLUSH_ALL (1u << FLUSH_LINEAR | 1u << FLUSH_NESTED)
+/* The kinds of TF_FLUSH_*, as they are counted. */
+enum { FLUSH_KINDS = 2 };
 
 struct vendor {
 	const char *name;
@@ -40,8 +34,12 @@ struct vendor {
 	/* The CPU counts down to v->armed in the guest and exits: interrupts are not needed. */
 	bool has_timer;
 
-	/* Does the machine have what we need? NULL, or one clear line. Boot CPU. */
+	/* Does this CPU know it at all? */
+	bool (*is_there)(void);
+	/* Does the machine have what we need of it? NULL, or one clear line. Boot CPU. */
 	const char *(*check)(void);
+	/* May nested tables have leaves of 1 GiB? After check(). */
+	bool (*has_1g)(void);
 	/* Permission maps, shared by all vCPUs: once, after vm.ports is set up. */
 	void (*maps_init)(void);
 	/* Turn it on; each CPU. Sets v->host_cr4. */
@@ -66,13 +64,11 @@ struct vendor {
 	void (*enter)(struct vcpu *v); /* no more than the way in and out: it is timed */
 	void (*leave)(struct vcpu *v);
 
-	/* Bases of the guest's segments, by enum insn_segment. */
+	/* Bases of the guest's segments, by enum insn_seg. */
 	void (*segment_bases)(const struct vcpu *v, uint64_t base[6]);
 	/* The words of vcpu.msr.pat and vcpu.msr.tsc_offset have changed. */
 	void (*pat_changed)(struct vcpu *v);
 	void (*tsc_changed)(struct vcpu *v);
-	/* An instruction was stepped over: no interrupt shadow any more. */
-	void (*skipped)(struct vcpu *v);
 	/* A single step is about to be injected: DR6.BS. */
 	void (*stepped)(struct vcpu *v);
 	/* An NMI is about to be injected: EXIT_NMI_OPEN when its handler returns, once. */
@@ -86,7 +82,7 @@ extern const struct vendor svm_vendor, vmx_vendor;
 /* The machine's; set once at boot. */
 extern const struct vendor *vendor;
 
-/* By CPUID: the vendor of this machine, or NULL. */
+/* The vendor of this machine, or NULL. */
 const struct vendor *vendor_find(void);
 
 #endif
