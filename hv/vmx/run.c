@@ -82,21 +82,21 @@ static void prepare_root(struct vcpu *v, struct vmx *x)
 		return;
 	/* What it has of these tables from an earlier stay, nobody kept in step since. */
 	if (eptp != x->eptp)
-		v->flush |= 1u << FLUSH_NESTED;
+		v->flush |= TF_FLUSH_NESTED;
 	x->eptp = eptp;
 	vmx_write(VMCS_EPT_POINTER, eptp);
 }
 
 static void prepare_flush(struct vcpu *v, const struct vmx *x)
 {
-	if (v->flush & 1u << FLUSH_LINEAR) {
+	if (v->flush & TF_FLUSH_LINEAR) {
 		vmx_invvpid(INV_SINGLE_CONTEXT, (uint16_t)(v->index + 1));
-		v->flushes[FLUSH_LINEAR]++;
+		v->flushes[0]++;
 	}
 	/* (On a shadow root it is for when it comes back.) */
-	if ((v->flush & 1u << FLUSH_NESTED) && x->eptp) {
+	if ((v->flush & TF_FLUSH_NESTED) && x->eptp) {
 		vmx_invept(INV_SINGLE_CONTEXT, x->eptp);
-		v->flushes[FLUSH_NESTED]++;
+		v->flushes[1]++;
 	}
 	v->flush = 0;
 }
