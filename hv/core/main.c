@@ -138,6 +138,7 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
+	svm_probe_interrupts(v);
 	probe(v);
 	if (vm.automatic)
 		start_choice(v);

@@ -1,14 +1,23 @@
-/* Does this machine intercept what a shadow root needs? Tried once, on a guest of two instructions.
+/* What this machine does otherwise than the manual says: tried once, on guests of a few
+ * instructions. No CPUID bit tells, so the only way is to look.
  *
  * A guest that reads CR3 without an exit sees our root in place of its own and is lost in ways that
- * tell nobody why. QEMU 10.0 lets it; no CPUID bit tells, so the only way is to look.
+ * tell nobody why. QEMU 10.0 lets it.
  *
- * The guest runs in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1.
+ * A virtual interrupt is to be taken as soon as the guest's RFLAGS.IF is set, and one of the host is
+ * to end the guest's run whatever RFLAGS.IF is. Bochs 2.7 and 3.0 look at RFLAGS before they are in
+ * the guest, and so take neither, the first where RFLAGS.IF is set at the entry and the second where
+ * it is clear, until the guest itself changes it.
+ *
+ * The guests run in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1,
+ * 15.21.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/log.h"
 #include "core/string.h"
 #include "core/vm.h"
+#include "cpu/apic.h"
+#include "cpu/trap.h"
 #include "cpu/x86.h"
 #include "svm/svm.h"
 
@@ -17,10 +26,16 @@ struct table_pointer {
 	uint64_t base;
 } __attribute__((packed));
 
-/* The guest. Where the read is not intercepted, the HLT is. */
-__attribute__((naked, noipa)) static void probe_guest(void)
+/* Where the read is not intercepted, the HLT is. */
+__attribute__((naked, noipa)) static void reads_cr3(void)
 {
 	__asm__ volatile("mov %%cr3, %%rax\n\thlt" ::: "rax");
+}
+
+/* An emulator may take an event some instructions late. */
+__attribute__((naked, noipa)) static void waits(void)
+{
+	__asm__ volatile("mov $1000, %%eax\n1:\tpause\n\tdec %%eax\n\tjnz 1b\n\thlt" ::: "rax");
 }
 
 static struct vmcb_seg table(const struct table_pointer *p)
@@ -29,7 +44,7 @@ static struct vmcb_seg table(const struct table_pointer *p)
 }
 
 /* Interrupts stay off, and an NMI finds the hypervisor's handler and the unused stack below us. */
-static void probe_create(const struct vcpu *v)
+static void probe_create(const struct vcpu *v, void (*guest)(void))
 {
 	struct vmcb_control *c = &v->vmcb->ctl;
 	struct vmcb_save *s = &v->vmcb->save;
@@ -38,7 +53,6 @@ static void probe_create(const struct vcpu *v)
 	__asm__ volatile("sgdt %0" : "=m"(gdt));
 	__asm__ volatile("sidt %0" : "=m"(idt));
 	memset(v->vmcb, 0, sizeof(*v->vmcb));
-	c->cr_read = 1u << 3;
 	c->intercept1 = INT1_HLT | INT1_SHUTDOWN;
 	c->intercept2 = INT2_VMRUN; /* VMRUN demands it */
 	c->asid = 1;
@@ -55,22 +69,52 @@ static void probe_create(const struct vcpu *v)
 	s->dr6 = 0xffff0ff0;
 	s->dr7 = 0x400;
 	s->rflags = 2;
-	s->rip = (uintptr_t)probe_guest;
+	s->rip = (uintptr_t)guest;
 	s->rsp = v->vmcb_pa + 0x2000;
+}
+
+static uint64_t probe_run(struct vcpu *v)
+{
+	svm_enter(v->gpr, v->vmcb_pa);
+	x86_stgi();
+	return v->vmcb->ctl.exit_code;
 }
 
 const char *svm_probe_shadow(struct vcpu *v)
 {
 	uint64_t code;
 
-	probe_create(v);
-	svm_enter(v->gpr, v->vmcb_pa);
-	x86_stgi();
-	code = v->vmcb->ctl.exit_code;
+	probe_create(v, reads_cr3);
+	v->vmcb->ctl.cr_read = 1u << 3;
+	code = probe_run(v);
 	if (code == EXIT_HLT)
 		return "this machine does not intercept reads of CR3 (QEMU 10.0 has that fault)";
 	if (code == EXIT_CR3_READ)
 		return NULL;
 	log_info("the probe of shadow mode ended with exit 0x%lx, not with a read of CR3", code);
 	return "this machine does not run a guest without nested paging";
+}
+
+void svm_probe_interrupts(struct vcpu *v)
+{
+	struct vmcb_control *c = &v->vmcb->ctl;
+
+	probe_create(v, waits);
+	v->vmcb->save.rflags |= RFLAGS_IF;
+	c->intercept1 |= INT1_VINTR;
+	c->int_ctl = V_INTR_MASKING | V_IRQ | V_IGN_TPR | 0xfull << V_PRIO_SHIFT |
+		     0xffull << V_VECTOR_SHIFT;
+	svm_virq_late = probe_run(v) == EXIT_HLT;
+
+	/* GIF is clear until the entry, so that the interrupt waits for it. */
+	probe_create(v, waits);
+	c->intercept1 |= INT1_INTR;
+	c->int_ctl = V_INTR_MASKING;
+	x86_clgi();
+	x86_sti();
+	apic_send(v->host_apic_id, VECTOR_KICK);
+	vm.kick_by_nmi = probe_run(v) == EXIT_HLT;
+	x86_cli();
+	log_debug("virtual interrupts are %s, an interrupt %s a guest whose own are off",
+		  svm_virq_late ? "late" : "on time", vm.kick_by_nmi ? "does not stop" : "stops");
 }

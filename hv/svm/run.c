@@ -213,6 +213,13 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 	v->vmcb->ctl.nested_cr3 = load.root.v;
 }
 
+/* Was the interrupt that is offered given to the entry as its event? */
+static bool injects_virq(const struct vcpu *v)
+{
+	return v->virq >= 0 &&
+	       v->vmcb->ctl.event_inj == (EVENT_VALID | EVENT_TYPE_INTR | (unsigned int)v->virq);
+}
+
 /* Choose what goes in with this entry. An interrupt is offered to the CPU as virtual interrupt with
  * its own vector: the guest takes it the moment it can, at once or later, without an exit.
  * (Injecting it as an event has no advantage, and QEMU 7.2 keeps such a vector as a pending
@@ -221,6 +228,7 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 {
 	struct vmcb *b = v->vmcb;
 	bool open = (b->save.rflags & RFLAGS_IF) && !(b->ctl.int_state & VMCB_INT_SHADOW);
+	bool inject;
 	int vector;
 
 	if (!v->event && v->nmi_pending && !v->nmi_blocked) {
@@ -237,9 +245,11 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 	if (vector >= 0)
 		lapic_offer(&v->apic, (uint8_t)vector);
 	lapic_enter(&v->apic, vector);
-	b->ctl.event_inj = v->event;
+	inject = svm_virq_late && vector >= 0 && open && !v->event;
+	b->ctl.event_inj =
+		inject ? EVENT_VALID | EVENT_TYPE_INTR | (unsigned int)vector : v->event;
 	b->ctl.int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
-	if (vector >= 0)
+	if (vector >= 0 && !inject)
 		b->ctl.int_ctl |= V_IRQ | V_IGN_TPR | (uint64_t)(vector >> 4) << V_PRIO_SHIFT |
 				  (uint64_t)vector << V_VECTOR_SHIFT;
 	v->virq = vector;
@@ -383,7 +393,8 @@ __attribute__((hot)) void svm_run(struct vcpu *v)
 		if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST)) {
 			/* Undo: nothing was given to the CPU yet. */
 			__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
-			v->event = v->vmcb->ctl.event_inj;
+			if (!injects_virq(v))
+				v->event = v->vmcb->ctl.event_inj;
 			if (v->virq >= 0)
 				lapic_offered(&v->apic, (uint8_t)v->virq, false);
 			v->virq = -1;

@@ -14,6 +14,7 @@ uint8_t svm_iopm[SVM_IOPM_BYTES] __attribute__((aligned(4096)));
 uint8_t svm_msrpm[SVM_MSRPM_BYTES] __attribute__((aligned(4096)));
 bool svm_has_nrip;
 uint32_t svm_asids;
+bool svm_virq_late;
 
 void svm_check(void)
 {

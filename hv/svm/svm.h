@@ -15,6 +15,9 @@
 
 /* ASIDs that the CPU has, the host's 0 among them; set by svm_check(). */
 extern uint32_t svm_asids;
+/* A virtual interrupt is not taken by a guest that is entered with RFLAGS.IF set, until it sets it
+ * again. */
+extern bool svm_virq_late;
 
 /* Does this CPU have what we need? Ends the VM with one clear line if not. */
 void svm_check(void);
@@ -23,6 +26,9 @@ void svm_enable(struct vcpu *v);
 /* Can a shadow root work on this machine? NULL if so, else what is wrong. Own CPU, after
  * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
 const char *svm_probe_shadow(struct vcpu *v);
+/* Do interrupts reach a guest, and the host that runs one, when they should? Sets svm_virq_late and
+ * vm.kick_by_nmi if not. As above, with the local APIC enabled. */
+void svm_probe_interrupts(struct vcpu *v);
 /* Measure what things cost here: vm.costs (svm/calibrate.c). Own CPU, the only one that runs, and
  * its interrupts are off; after guest_create(), and where shadow roots work. v is as it was
  * afterwards, but for its VMCB, which is to be reset. */
