@@ -99,6 +99,7 @@ __attribute__((hot)) void vcpu_inject(struct vcpu *v, unsigned int vector, uint3
 __attribute__((hot)) void vcpu_inject_pf(struct vcpu *v, uint32_t pfec, uint64_t cr2)
 {
 	v->vmcb->save.cr2 = cr2;
+	x86_write_cr2(cr2); /* VMRUN loads it; Bochs (2.7, 3.0) does not */
 	vcpu_inject(v, EXC_PF, pfec);
 }
 
