@@ -180,8 +180,18 @@ static bool lmsw(struct vcpu *v, const struct insn *i)
 	return true;
 }
 
+/* The exit of a write that turns paging on or off comes before it, but Bochs (2.7, 3.0) has changed
+ * EFER.LMA by then. It follows from what is there still. */
+static void keep_lma(struct vmcb_save *s)
+{
+	s->efer &= ~(uint64_t)EFER_LMA;
+	if ((s->cr0 & CR0_PG) && (s->efer & EFER_LME))
+		s->efer |= EFER_LMA;
+}
+
 void exit_cr0(struct vcpu *v)
 {
+	keep_lma(&v->vmcb->save);
 	const struct insn *i;
 	unsigned int length;
 	bool done;
