@@ -17,19 +17,19 @@
 struct age_sink {
 	struct table_sink sink;
 	struct tf_vm *vm;
-	uint64_t a; /* the format's accessed bit */
+	const struct fmt *fmt;
 };
 
 static void age_leaf(struct table_sink *s, uint64_t at, unsigned int level, uint64_t entry)
 {
 	struct age_sink *k = (struct age_sink *)s;
-	if (entry & k->a)
+	if (fmt_is_accessed(k->fmt, entry))
 		frame_save_accessed(k->vm, gfn(at >> TF_PAGE_SHIFT), level);
 }
 
 static struct age_sink age_sink(struct tf_vm *vm, const struct group *g)
 {
-	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .a = g->nested.fmt->a};
+	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .fmt = g->nested.fmt};
 }
 
 /* What a leaf for a frame is to be. */
@@ -43,8 +43,9 @@ struct want {
 enum look { BACK, UNTRACK, GATED, INSTALL };
 
 /* What the frame's word asks for. With the group's lock or in a section, until the leaf is there.
- */
-static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write, struct want *w)
+ * Not `merge`: a block that is cut up stays so. */
+static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write, bool merge,
+		      struct want *w)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
@@ -61,7 +62,7 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 	if (block_is_large(b)) {
 		unsigned int level = 1;
 		w->perm = PERM_RWX | PERM_A | PERM_D;
-		if (g->nested.grows) /* a table that is there stays */
+		if (g->nested.grows || !merge) /* a table that is there stays */
 			(void)table_lookup(&g->nested, w->at, &level);
 		if (level == 0)
 			return INSTALL;
@@ -75,6 +76,12 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 	return INSTALL;
 }
 
+/* Where accesses are seen by leaves that come back, a sample cuts blocks up to see them apart. */
+static bool fault_merges(const struct group *g)
+{
+	return g->nested.fmt->a != 0;
+}
+
 static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool write,
 				enum tf_status *s, bool *fresh)
 {
@@ -83,7 +90,7 @@ static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool 
 	struct age_sink old = age_sink(vm, g);
 	struct want w;
 	group_lock(op, g);
-	enum look l = look(vm, g, f, write, &w);
+	enum look l = look(vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
 		*s = table_map(op, &g->nested, w.at, w.level, w.to, w.perm, &old.sink, fresh);
 	group_unlock(op, g);
@@ -96,7 +103,7 @@ static enum look install_cas(struct tf_vcpu *v, gfn_t f, bool write, enum tf_sta
 	struct group *g = group_of(v);
 	struct want w;
 	section_enter(v);
-	enum look l = look(v->vm, g, f, write, &w);
+	enum look l = look(v->vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
 		*s = table_map_cas(&g->nested, w.at, w.level, w.to, w.perm, fresh);
 	section_leave(v);
@@ -170,17 +177,6 @@ static uint64_t *leaf_of(struct group *g, gfn_t f, unsigned int *level)
 	return fmt_kind(g->nested.fmt, *level, entry_read(e)) == FMT_LEAF ? e : NULL;
 }
 
-static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
-{
-	unsigned int level;
-	uint64_t *e = leaf_of(g, f, &level);
-	uint64_t a = g->nested.fmt->a;
-	if (e && (entry_and(e, ~a) & a)) {
-		frame_save_accessed(vm, f, level);
-		op_owe_flush(op);
-	}
-}
-
 /* Remove the leaf. A large one goes whole: its other frames come back by faults, and nothing is
  * allocated. */
 static void drop_leaf(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, unsigned int level)
@@ -199,6 +195,21 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 		drop_leaf(op, vm, g, f, level);
 }
 
+static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	unsigned int level;
+	uint64_t *e = leaf_of(g, f, &level);
+	uint64_t a = g->nested.fmt->a;
+	if (!e)
+		return;
+	if (!a) { /* whoever accesses it next makes it anew */
+		drop_leaf(op, vm, g, f, level);
+	} else if (entry_and(e, ~a) & a) {
+		frame_save_accessed(vm, f, level);
+		op_owe_flush(op, g->nested.fmt->flush);
+	}
+}
+
 static void mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	uint64_t at = f.v << TF_PAGE_SHIFT;
@@ -215,9 +226,10 @@ void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 	unsigned int level;
 	struct want w;
 	uint64_t e = entry_read(table_lookup(&g->nested, f.v << TF_PAGE_SHIFT, &level));
-	/* Only what is mapped, and mapped for less than it could be. */
-	if (level > 0 || fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF ||
-	    look(vm, g, f, false, &w) != INSTALL)
+	/* Only what is mapped for less than it could be, or cut up. */
+	if (level > 0 || look(vm, g, f, false, true, &w) != INSTALL)
+		return;
+	if (w.level == 0 && fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF)
 		return;
 	/* Nobody has accessed what the larger leaf adds. */
 	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to,

@@ -24,7 +24,7 @@ struct vm {
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
-	bool watch_cr4; /* the CPU has CR4 features that the guest must not use */
+	bool watch_cr4;	  /* the CPU has CR4 features that the guest must not use */
 	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
@@ -35,11 +35,11 @@ struct vm {
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
-	/* The last request to change the mode; atomic, from any CPU (svm/mode.c). */
+	/* The last request to change the mode; atomic, from any CPU (virt/mode.c). */
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
+	struct tf_costs costs;	     /* if the mode is chosen: what virt_calibrate() measured */
 	uint64_t calibration_cycles; /* how long that took */
 	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
 	uint32_t ending;	     /* atomic: vm_end() was called */
