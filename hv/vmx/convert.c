@@ -48,13 +48,11 @@ uint64_t vmx_vectoring_event(uint32_t info, uint32_t error)
 	return event | EVENT_VALID;
 }
 
-uint32_t vmx_timer_ticks(uint64_t armed, uint64_t now, unsigned int rate, uint64_t most)
+uint32_t vmx_timer_ticks(uint64_t armed, uint64_t now, unsigned int rate)
 {
 	uint64_t cycles = !armed ? UINT64_MAX : armed > now ? armed - now : 0;
 	uint64_t unit = UINT64_C(1) << rate, ticks;
 
-	if (cycles > most)
-		cycles = most;
 	/* Not before it is due. */
 	ticks = (cycles >> rate) + (cycles % unit != 0);
 	return ticks > UINT32_MAX ? UINT32_MAX : (uint32_t)ticks;

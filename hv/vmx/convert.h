@@ -21,8 +21,8 @@ uint32_t vmx_entry_info(uint64_t event, bool protected, uint32_t *error);
 uint64_t vmx_vectoring_event(uint32_t info, uint32_t error);
 
 /* The preemption timer's value for an entry at host TSC `now`: it counts down once in 2^rate
- * cycles (25.5.1). armed: when it is due, 0: never; most: the longest that it may be. */
-uint32_t vmx_timer_ticks(uint64_t armed, uint64_t now, unsigned int rate, uint64_t most);
+ * cycles (25.5.1). armed: when it is due, 0: never. */
+uint32_t vmx_timer_ticks(uint64_t armed, uint64_t now, unsigned int rate);
 
 /* Exit qualifications (28.2.1) into e->cr, e->io, e->fault.flags. info: instruction information,
  * where has_info; long_mode: the guest runs 64-bit code. */

@@ -58,8 +58,7 @@ static void decode_io(const struct vcpu *v, struct exit *e)
 	e->reason = EXIT_IO;
 	if (vmx_caps.has_string_info)
 		info = (uint32_t)vmx_read(VMCS_EXIT_INSTRUCTION_INFO);
-	vmx_qualify_io(e, qualification, info, vmx_caps.has_string_info,
-		       v->guest.mode == INSN_64);
+	vmx_qualify_io(e, qualification, info, vmx_caps.has_string_info, v->guest.mode == INSN_64);
 }
 
 static void decode_invlpg(struct exit *e)
@@ -69,7 +68,7 @@ static void decode_invlpg(struct exit *e)
 	e->invlpg.gva = vmx_read(VMCS_EXIT_QUALIFICATION);
 }
 
-/* Ours alone, if it came early (prepare_timer). */
+/* One that came early is a kick's (vmx_kicked), or the longest time there is. */
 static void decode_timer(const struct vcpu *v, struct exit *e)
 {
 	e->reason = v->armed && x86_rdtsc() >= v->armed ? EXIT_TIMER : EXIT_INTERRUPT;

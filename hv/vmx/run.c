@@ -186,15 +186,22 @@ static void prepare_event(struct vcpu *v, struct vmx *x)
 		vmx_write(VMCS_ENTRY_ERROR_CODE, error);
 }
 
-/* The CPU exits when v->armed has come; and, while the guest has its interrupts off, once in a
- * while: there are machines (Bochs is one) on which the host's interrupts do not make it exit
- * then, and somebody may wait for it to. */
-static void prepare_timer(const struct vcpu *v)
+/* The CPU exits when v->armed has come; at once, if somebody wanted this CPU out of the guest since
+ * it left it (vmx_kicked). */
+static void prepare_timer(const struct vcpu *v, const struct vmx *x)
 {
-	uint64_t most = v->guest.rflags & RFLAGS_IF ? UINT64_MAX : vm.tsc_khz;
-
 	vmx_write(VMCS_PREEMPTION_TIMER,
-		  vmx_timer_ticks(v->armed, x86_rdtsc(), vmx_caps.timer_rate, most));
+		  vmx_timer_ticks(v->armed, x86_rdtsc(), vmx_caps.timer_rate));
+	if (__atomic_load_n(&x->kicked, __ATOMIC_RELAXED))
+		vmx_write(VMCS_PREEMPTION_TIMER, 0);
+}
+
+void vmx_kicked(void)
+{
+	struct vmx *x = vmx_of(vcpu_this());
+
+	__atomic_store_n(&x->kicked, true, __ATOMIC_RELAXED);
+	vmx_write(VMCS_PREEMPTION_TIMER, 0);
 }
 
 __attribute__((hot)) void vmx_prepare(struct vcpu *v)
@@ -206,7 +213,7 @@ __attribute__((hot)) void vmx_prepare(struct vcpu *v)
 	v->stale = false;
 	prepare_registers(v, x);
 	prepare_event(v, x);
-	prepare_timer(v);
+	prepare_timer(v, x);
 	x->loaded = true;
 	if (v->flush)
 		prepare_flush(v, x);
@@ -289,4 +296,6 @@ __attribute__((hot)) void vmx_leave(struct vcpu *v)
 	leave_registers(v, x);
 	leave_event(v, x);
 	vmx_decode(v);
+	/* Whoever asked until now sees that the guest is out. */
+	__atomic_store_n(&x->kicked, false, __ATOMIC_RELAXED);
 }

@@ -118,7 +118,8 @@ void vmx_enable(struct vcpu *v)
 	uint64_t cr4 = x86_read_cr4() | CR4_VMXE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
 	if (!(feature & FEATURE_CONTROL_LOCK))
-		x86_wrmsr(MSR_FEATURE_CONTROL, feature | FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX);
+		x86_wrmsr(MSR_FEATURE_CONTROL,
+			  feature | FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX);
 	/* XSETBV is executed for the guest in the hypervisor. */
 	if (x86_cpuid(1, 0).ecx & (1u << 26))
 		cr4 |= CR4_OSXSAVE;
@@ -256,8 +257,8 @@ void vmx_dump(const struct vcpu *v)
 		 vmx_read(VMCS_GUEST_RFLAGS), vmx_read(VMCS_GUEST_CR0), vmx_read(VMCS_GUEST_CR3),
 		 vmx_read(VMCS_GUEST_CR4), vmx_read(VMCS_GUEST_EFER), vmx_read(VMCS_GUEST_DR7),
 		 vmx_read(VMCS_EPT_POINTER));
-	log_info("vcpu %u: pin %lx proc %lx proc2 %lx exit %lx entry %lx exceptions %lx",
-		 v->index, vmx_read(VMCS_PIN_CONTROLS), vmx_read(VMCS_PROC_CONTROLS),
+	log_info("vcpu %u: pin %lx proc %lx proc2 %lx exit %lx entry %lx exceptions %lx", v->index,
+		 vmx_read(VMCS_PIN_CONTROLS), vmx_read(VMCS_PROC_CONTROLS),
 		 vmx_read(VMCS_PROC2_CONTROLS), vmx_read(VMCS_EXIT_CONTROLS),
 		 vmx_read(VMCS_ENTRY_CONTROLS), vmx_read(VMCS_EXCEPTION_BITMAP));
 	for (unsigned int n = 0; n <= SEG_TR; n++)

@@ -166,10 +166,10 @@ enum vmcs_field {
 #define RIGHTS_UNUSABLE (1u << 16)
 
 /* Exit qualification of an EPT violation. */
-#define EPT_QUAL_WRITE	      (1u << 1)
-#define EPT_QUAL_FETCH	      (1u << 2)
-#define EPT_QUAL_LINEAR	      (1u << 7) /* there is a linear address */
-#define EPT_QUAL_FINAL	      (1u << 8) /* the access itself, not the walk of the guest's tables */
+#define EPT_QUAL_WRITE	       (1u << 1)
+#define EPT_QUAL_FETCH	       (1u << 2)
+#define EPT_QUAL_LINEAR	       (1u << 7) /* there is a linear address */
+#define EPT_QUAL_FINAL	       (1u << 8) /* the access itself, not the walk of the guest's tables */
 #define EPT_QUAL_NMI_UNBLOCKED (1u << 12)
 
 /* The EPT pointer. */
@@ -223,19 +223,19 @@ enum vmx_reason {
 };
 
 /* Capability MSRs (appendix A). */
-#define MSR_FEATURE_CONTROL	  0x03au
-#define MSR_VMX_BASIC		  0x480u
-#define MSR_VMX_MISC		  0x485u
-#define MSR_VMX_CR0_FIXED0	  0x486u
-#define MSR_VMX_CR0_FIXED1	  0x487u
-#define MSR_VMX_CR4_FIXED0	  0x488u
-#define MSR_VMX_CR4_FIXED1	  0x489u
-#define MSR_VMX_PROC2		  0x48bu
-#define MSR_VMX_EPT_VPID_CAP	  0x48cu
-#define MSR_VMX_TRUE_PIN	  0x48du
-#define MSR_VMX_TRUE_PROC	  0x48eu
-#define MSR_VMX_TRUE_EXIT	  0x48fu
-#define MSR_VMX_TRUE_ENTRY	  0x490u
+#define MSR_FEATURE_CONTROL  0x03au
+#define MSR_VMX_BASIC	     0x480u
+#define MSR_VMX_MISC	     0x485u
+#define MSR_VMX_CR0_FIXED0   0x486u
+#define MSR_VMX_CR0_FIXED1   0x487u
+#define MSR_VMX_CR4_FIXED0   0x488u
+#define MSR_VMX_CR4_FIXED1   0x489u
+#define MSR_VMX_PROC2	     0x48bu
+#define MSR_VMX_EPT_VPID_CAP 0x48cu
+#define MSR_VMX_TRUE_PIN     0x48du
+#define MSR_VMX_TRUE_PROC    0x48eu
+#define MSR_VMX_TRUE_EXIT    0x48fu
+#define MSR_VMX_TRUE_ENTRY   0x490u
 
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) /* outside SMX */
@@ -243,15 +243,15 @@ enum vmx_reason {
 #define VMX_BASIC_STRING_INFO (1ull << 54) /* INS and OUTS exits tell the address size */
 #define VMX_BASIC_TRUE	      (1ull << 55)
 
-#define EPT_CAP_4_LEVELS	(1ull << 6)
-#define EPT_CAP_WRITE_BACK	(1ull << 14)
-#define EPT_CAP_2M		(1ull << 16)
-#define EPT_CAP_1G		(1ull << 17)
-#define EPT_CAP_INVEPT		(1ull << 20)
-#define EPT_CAP_AD		(1ull << 21)
-#define EPT_CAP_INVEPT_SINGLE	(1ull << 25)
-#define EPT_CAP_INVVPID		(1ull << 32)
-#define EPT_CAP_INVVPID_SINGLE	(1ull << 41)
+#define EPT_CAP_4_LEVELS       (1ull << 6)
+#define EPT_CAP_WRITE_BACK     (1ull << 14)
+#define EPT_CAP_2M	       (1ull << 16)
+#define EPT_CAP_1G	       (1ull << 17)
+#define EPT_CAP_INVEPT	       (1ull << 20)
+#define EPT_CAP_AD	       (1ull << 21)
+#define EPT_CAP_INVEPT_SINGLE  (1ull << 25)
+#define EPT_CAP_INVVPID	       (1ull << 32)
+#define EPT_CAP_INVVPID_SINGLE (1ull << 41)
 
 #endif
 

@@ -35,13 +35,14 @@ struct vmx {
 	uint64_t cr0_shadow, cr4_shadow, cr4_mask;
 	uint64_t cr2; /* the CPU's */
 	uint32_t proc, proc2, entry, exceptions;
-	uint32_t proc_always; /* without the windows */
+	uint32_t proc_always;		 /* without the windows */
 	uint32_t blocking, blocking_now; /* interruptibility: in the VMCS; wanted */
 	uint32_t info;			 /* interruption information, of this entry */
 	uint32_t failed;		 /* by the last entry: what vmx_enter() returned */
 	uint32_t reason;		 /* of the exit, with all its bits */
 	bool launched;
 	bool offered;	  /* this entry injects v->virq */
+	bool kicked;	  /* by NMI, while the guest is out; written by the handler too */
 	bool nmi_watched; /* EXIT_NMI_OPEN is wanted */
 	bool loaded;	  /* what is above is what the VMCS has */
 };
@@ -68,6 +69,13 @@ void vmx_run(struct vcpu *v);
 void vmx_leave(struct vcpu *v);
 /* The guest's mode, which follows CS and EFER.LMA. */
 void vmx_take_code_segment(struct guest *g, uint32_t rights);
+
+/* An NMI came while the guest is out, and may have been meant for it: the next entry ends at once.
+ */
+void vmx_kicked(void);
+
+/* vmx/probe.c */
+void vmx_probe(struct vcpu *v);
 
 /* vmx/exit.c: v->exit from the VMCS; the guest's registers were taken before. */
 void vmx_decode(struct vcpu *v);
