@@ -579,6 +579,44 @@ static void trusted_and_gone(void **state)
 	end(g);
 }
 
+/* A CPU that keeps A and D in nested entries writes, for them, to each table that it walks: whoever
+ * walks trusted tables from a nested root ends the trust. One that keeps none writes A and D of the
+ * guest's entries alone. */
+static void trusted_and_walked(void **state)
+{
+	(void)state;
+	struct tf_config c = groups(TF_SHADOW, 2);
+	struct rig *g = start(&c);
+	const uint64_t va = 0x200000, clean = 0x230000;
+	const bool walks_write = g->hw.conf.nested != TF_EPT_NO_AD;
+	struct tf_counters n;
+
+	tag_frames(g);
+	hw_set_mode(&g->hw.cpu[1], TF_NESTED);
+	load(g, 1, va);
+	uint64_t at = entry_of(g, ROOT, clean, 0);
+	put(g, at, get(g, at) | X_A);
+	quiet(g, 0, va);
+	tf_counters_read(g->vm, &n);
+	assert_true(n.tracks > 0);
+	const uint64_t unsyncs = n.unsyncs;
+	forget_all(g);
+	assert_int_equal(load(g, 1, va), 0x200);
+	assert_int_equal(load(g, 1, clean), 0x230);
+	check(g);
+	tf_counters_read(g->vm, &n);
+	assert_int_equal(n.unsyncs > unsyncs, walks_write);
+	/* D is written in any format. */
+	quiet(g, 0, va);
+	tf_counters_read(g->vm, &n);
+	const uint64_t then = n.unsyncs;
+	store(g, 1, clean, 7);
+	assert_true(get(g, at) & X_D);
+	tf_counters_read(g->vm, &n);
+	assert_true(n.unsyncs > then);
+	end(g);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -595,6 +633,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(trust_without_an_entry),
 		cmocka_unit_test(trusted_by_several),
 		cmocka_unit_test(trusted_and_gone),
+		cmocka_unit_test(trusted_and_walked),
 	};
 
 	if (argc > 1)
