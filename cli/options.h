@@ -31,6 +31,7 @@ struct options {
 	unsigned int cpus;
 	uint64_t mem;	/* bytes */
 	double timeout; /* seconds; 0: no limit */
+	double silence; /* seconds; 0: as the machine has it */
 	bool verbose;
 };
 
