@@ -55,6 +55,8 @@ static void test_modes(void **state)
 	assert_true(cmdline.automatic && !cmdline.shadow);
 	assert_null(parse("mode=auto switch=20 seed=18446744073709551 trace=1 verbose=0"));
 	assert_int_equal(cmdline.switch_ms, 20);
+	assert_null(parse("hold=60"));
+	assert_int_equal(cmdline.hold_s, 60);
 	assert_true(cmdline.seed == 18446744073709551u);
 	assert_true(cmdline.trace && !cmdline.verbose);
 	assert_null(parse("grain=space"));
@@ -96,6 +98,8 @@ static void test_wrong_words(void **state)
 	static const char *const wrong[] = {
 		"mode=",
 		"mode=both",
+		"hold=",
+		"hold=long",
 		"policy=",
 		"policy=best",
 		"policy=costly",
