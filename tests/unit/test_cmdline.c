@@ -55,14 +55,14 @@ static void test_modes(void **state)
 	assert_true(cmdline.automatic && !cmdline.shadow);
 	assert_null(parse("mode=auto switch=20 seed=18446744073709551 trace=1 verbose=0"));
 	assert_int_equal(cmdline.switch_ms, 20);
-	assert_null(parse("hold=60"));
-	assert_int_equal(cmdline.hold_s, 60);
 	assert_true(cmdline.seed == 18446744073709551u);
 	assert_true(cmdline.trace && !cmdline.verbose);
 	assert_null(parse("grain=space"));
 	assert_int_equal(cmdline.grain, TF_GRAIN_SPACE);
 	assert_null(parse("grain=space grain=vm"));
 	assert_int_equal(cmdline.grain, TF_GRAIN_VM);
+	assert_null(parse("hold=60"));
+	assert_int_equal(cmdline.hold_s, 60);
 }
 
 static void test_policies(void **state)
