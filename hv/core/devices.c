@@ -120,6 +120,18 @@ static void host_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
 	*out = (struct cpuid_regs){r.eax, r.ebx, r.ecx, r.edx};
 }
 
+#define MSR_ARCH_CAPABILITIES 0x10au
+
+static uint64_t arch_capabilities(void)
+{
+	uint64_t v = 0;
+
+	if (x86_cpuid(0, 0).eax < 7 || !(x86_cpuid(7, 0).edx & 1u << 29) ||
+	    x86_rdmsr_safe(MSR_ARCH_CAPABILITIES, &v))
+		return 0;
+	return v;
+}
+
 void devices_create(void)
 {
 	struct cpuid_policy all;
@@ -138,11 +150,13 @@ void devices_create(void)
 		/* A #PF exit would have to tell the engine the guest's PKRU. */
 		.no_pku = vm.mode == TF_SHADOW || vm.switches,
 		.no_la57 = true,
+		.arch_capabilities = arch_capabilities(),
 		.tsc_khz = vm.tsc_khz,
 	};
 	all = vm.cpuid;
 	all.no_la57 = all.no_pcid = all.no_pku = false;
-	vm.watch_cr4 = cpuid_cr4_allowed(&all) != cpuid_cr4_allowed(&vm.cpuid);
+	vm.watch_cr4 =
+		!vendor->masks_cr4 && cpuid_cr4_allowed(&all) != cpuid_cr4_allowed(&vm.cpuid);
 	vm.bus.ops = &apic_ops;
 	ioapic_create(&vm.ioapic, &vm.bus);
 	ports_create(&vm.ports, &port_ops, NULL, vm.cpus, acpi.pm_timer);

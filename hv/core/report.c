@@ -295,16 +295,17 @@ static void put_choice(void)
 	json_close();
 }
 
-/* What was asked of the CPUs, by what had to go. */
 static uint64_t undone(void)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < vm.cpus; i++)
-		sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
+		if (vm.vcpu[i])
+			sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
 	return sum;
 }
 
+/* What was asked of the CPUs, by what had to go. */
 static void put_flushes(void)
 {
 	static const char *const name[FLUSH_KINDS] = {

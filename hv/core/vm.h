@@ -24,7 +24,7 @@ struct vm {
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
-	bool watch_cr4;	  /* the CPU has CR4 features that the guest must not use */
+	bool watch_cr4;	  /* all writes of CR4 are to exit: it has features that CPUID hides */
 	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
 	bool loses_rip;	  /* exits tell a wrong RIP right after an exception (virt/undo.h) */
 	uint32_t tsc_khz;

@@ -70,6 +70,7 @@ enum {
 	L7C_OTHER = 0x00405f42,
 	/* 4VNNIW 4FMAPS FSRM, VP2INTERSECT, SERIALIZE. */
 	L7D_OTHER = 0x0000411c,
+	L7D_ARCH_CAPABILITIES = BIT(29),
 };
 
 /* Leaf 0x80000001. */
@@ -174,6 +175,8 @@ static struct cpuid_regs leaf7(const struct cpuid_policy *p)
 	r.edx &= L7D_OTHER;
 	if (p->tsc_adjust)
 		r.ebx |= L7B_TSC_ADJUST;
+	if (p->arch_capabilities)
+		r.edx |= L7D_ARCH_CAPABILITIES;
 	if (p->no_pcid)
 		r.ebx &= ~L7B_INVPCID;
 	if (p->no_pku)

@@ -28,6 +28,7 @@ struct cpuid_policy {
 	bool tsc_adjust;    /* MSR 0x3b and the TSC are virtualized (struct msr_vcpu.tsc_offset is
 			       loaded) */
 	bool tsc_deadline;  /* show the TSC-deadline timer */
+	uint64_t arch_capabilities; /* the machine's own MSR (Intel); 0: it has none */
 	uint32_t tsc_khz; /* with tsc_invariant: tell the rate by KVM's clock; 0: the guest measures
 			   */
 	bool kvm_pv_eoi;  /* lapic_ops have mem_read and mem_write */

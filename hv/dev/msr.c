@@ -17,6 +17,7 @@ enum {
 	MSR_PRED_CMD = 0x49,
 	MSR_PATCH_LEVEL = 0x8b,
 	MSR_MTRR_CAP = 0xfe,
+	MSR_ARCH_CAPABILITIES = 0x10a,
 	MSR_SYSENTER_CS = 0x174,
 	MSR_SYSENTER_ESP = 0x175,
 	MSR_SYSENTER_EIP = 0x176,
@@ -56,8 +57,12 @@ enum {
 #define PATCH_LEVEL	  UINT64_C(0x0100006500000000)
 #define MISC_FAST_STRINGS UINT64_C(1)
 #define MISC_NO_BTS_PEBS  (UINT64_C(3) << 11) /* Intel */
-#define FEATURE_LOCKED	  UINT64_C(1)	      /* and all that it could enable is off: VMX */
-#define SYSCFG_BITS	  UINT64_C(0x7c0000)  /* MTRR extensions, TOM2 enables */
+/* What it is immune to, so that a guest need not do much about it: RDCL (else each entry to a
+ * kernel writes CR3), SSB, MDS, page size changes, TAA, the MMIO ones, BHI, PBRSB, GDS, RFDS, ITS.
+ */
+#define ARCH_IMMUNE    UINT64_C(0x400000000d10e171)
+#define FEATURE_LOCKED UINT64_C(1)	  /* and all that it could enable is off: VMX */
+#define SYSCFG_BITS    UINT64_C(0x7c0000) /* MTRR extensions, TOM2 enables */
 
 const uint32_t msr_pass_through[] = {
 	MSR_SYSENTER_CS, MSR_SYSENTER_ESP,   MSR_SYSENTER_EIP, MSR_STAR,
@@ -210,6 +215,11 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 	case MSR_DE_CFG:
 		*value = 2; /* LFENCE serializes */
 		return MSR_OK;
+	case MSR_ARCH_CAPABILITIES:
+		*value = p->arch_capabilities & ARCH_IMMUNE;
+		if (p->arch_capabilities)
+			return MSR_OK;
+		break;
 	case MSR_FEATURE_CONTROL:
 		*value = FEATURE_LOCKED;
 		return MSR_OK;

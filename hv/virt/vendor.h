@@ -33,6 +33,8 @@ struct vendor {
 	const char *name;
 	/* The CPU counts down to v->armed in the guest and exits: interrupts are not needed. */
 	bool has_timer;
+	/* A write of CR4 exits if it sets what CPUID hides, intercepted or not. */
+	bool masks_cr4;
 
 	/* Does this CPU know it at all? */
 	bool (*is_there)(void);

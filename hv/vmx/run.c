@@ -37,7 +37,13 @@ static inline void put32(const struct vmx *x, enum vmcs_field field, uint32_t *h
 
 /* ---- before an entry ---- */
 
-static void prepare_controls(struct vcpu *v, struct vmx *x)
+/* Code without paging, which this CPU runs with paging only (vmx/flat.c). */
+static bool is_flat(const struct vcpu *v)
+{
+	return !vmx_caps.has_unrestricted && !(v->guest.cr0 & CR0_PG);
+}
+
+static void prepare_controls(const struct vcpu *v, struct vmx *x)
 {
 	uint32_t proc = PROC_TSC_OFFSETTING | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_CR8_LOAD |
 			PROC_CR8_STORE | PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_MONITOR |
@@ -45,9 +51,9 @@ static void prepare_controls(struct vcpu *v, struct vmx *x)
 	uint32_t proc2 = PROC2_VPID | PROC2_WBINVD | PROC2_RDTSCP | PROC2_INVPCID;
 	uint32_t exceptions = 1u << EXC_MC;
 
-	if (v->intercepts & INTERCEPT_CR3_WRITE)
+	if ((v->intercepts & INTERCEPT_CR3_WRITE) || x->flat)
 		proc |= PROC_CR3_LOAD;
-	if (v->intercepts & INTERCEPT_CR3_READ)
+	if ((v->intercepts & INTERCEPT_CR3_READ) || x->flat)
 		proc |= PROC_CR3_STORE;
 	if (v->intercepts & INTERCEPT_TLB)
 		proc |= PROC_INVLPG;
@@ -60,7 +66,8 @@ static void prepare_controls(struct vcpu *v, struct vmx *x)
 	put32(x, VMCS_PROC2_CONTROLS, &x->proc2, vmx_control(proc2, vmx_caps.proc2));
 	put32(x, VMCS_EXCEPTION_BITMAP, &x->exceptions, exceptions);
 	put(x, VMCS_CR4_MASK, &x->cr4_mask,
-	    v->intercepts & INTERCEPT_CR4_WRITE ? UINT64_MAX : ~cpuid_cr4_allowed(&vm.cpuid));
+	    (v->intercepts & INTERCEPT_CR4_WRITE) || x->flat ? UINT64_MAX
+							     : ~cpuid_cr4_allowed(&vm.cpuid));
 }
 
 static uint64_t eptp_of(uint64_t root)
@@ -68,16 +75,10 @@ static uint64_t eptp_of(uint64_t root)
 	return root | EPTP_WRITE_BACK | EPTP_4_LEVELS | (vmx_caps.has_ad ? EPTP_AD : 0);
 }
 
-static void prepare_root(struct vcpu *v, struct vmx *x)
+static void prepare_nested_root(struct vcpu *v, struct vmx *x)
 {
-	uint64_t eptp;
+	uint64_t eptp = eptp_of(v->root);
 
-	if (v->shadow) {
-		put(x, VMCS_GUEST_CR3, &x->cr3, v->root);
-		return;
-	}
-	put(x, VMCS_GUEST_CR3, &x->cr3, v->guest.cr3);
-	eptp = eptp_of(v->root);
 	if (eptp == x->eptp && x->loaded)
 		return;
 	/* What it has of these tables from an earlier stay, nobody kept in step since. */
@@ -125,19 +126,36 @@ static void prepare_pdptes(const struct vcpu *v)
 			  (pdpte[i] & 1) && !(pdpte[i] & reserved) ? pdpte[i] : 0);
 }
 
+/* What the guest runs with, behind what it reads. */
+static void hardware_regs(const struct vcpu *v, const struct vmx *x, struct tf_regs *r)
+{
+	vcpu_read_regs(v, r);
+	if (x->flat)
+		vmx_flat_regs(r);
+	r->cr0 |= CR0_NE;
+	r->cr4 |= CR4_VMXE;
+	if (!v->shadow)
+		return;
+	r->cr3 = v->root;
+	r->efer |= EFER_NXE;
+}
+
 static void prepare_registers(struct vcpu *v, struct vmx *x)
 {
 	const struct guest *g = &v->guest;
-	uint64_t cr0 = g->cr0 | CR0_NE, cr4 = g->cr4 | CR4_VMXE;
+	struct tf_regs r;
 
+	hardware_regs(v, x, &r);
 	if (loads_pdptes(v, x))
 		prepare_pdptes(v);
-	prepare_root(v, x);
-	put(x, VMCS_GUEST_CR0, &x->cr0, cr0);
+	if (!v->shadow)
+		prepare_nested_root(v, x);
+	put(x, VMCS_GUEST_CR3, &x->cr3, r.cr3);
+	put(x, VMCS_GUEST_CR0, &x->cr0, r.cr0);
 	put(x, VMCS_CR0_READ_SHADOW, &x->cr0_shadow, g->cr0);
-	put(x, VMCS_GUEST_CR4, &x->cr4, cr4);
+	put(x, VMCS_GUEST_CR4, &x->cr4, r.cr4);
 	put(x, VMCS_CR4_READ_SHADOW, &x->cr4_shadow, g->cr4);
-	put(x, VMCS_GUEST_EFER, &x->efer, g->efer | (v->shadow ? EFER_NXE : 0));
+	put(x, VMCS_GUEST_EFER, &x->efer, r.efer);
 	put32(x, VMCS_ENTRY_CONTROLS, &x->entry,
 	      vmx_control(ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_PAT | ENTRY_CTL_LOAD_EFER |
 				  (g->efer & EFER_LMA ? ENTRY_CTL_IA32E : 0),
@@ -208,8 +226,10 @@ __attribute__((hot)) void vmx_prepare(struct vcpu *v)
 {
 	struct vmx *x = vmx_of(v);
 
-	if (v->stale || !x->loaded)
+	if (v->stale || !x->loaded || x->flat != is_flat(v)) {
+		x->flat = is_flat(v);
 		prepare_controls(v, x);
+	}
 	v->stale = false;
 	prepare_registers(v, x);
 	prepare_event(v, x);
@@ -251,7 +271,7 @@ static void leave_registers(struct vcpu *v, struct vmx *x)
 		x->cr4 = vmx_read(VMCS_GUEST_CR4);
 		g->cr4 = (g->cr4 & x->cr4_mask) | (x->cr4 & ~x->cr4_mask);
 	}
-	if (!v->shadow)
+	if (!v->shadow && !x->flat)
 		g->cr3 = x->cr3 = vmx_read(VMCS_GUEST_CR3);
 	g->cpl = (vmx_read(VMCS_GUEST_SS_RIGHTS) & RIGHTS_DPL) >> 5;
 	vmx_take_code_segment(g, (uint32_t)vmx_read(VMCS_GUEST_CS_RIGHTS));

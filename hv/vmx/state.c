@@ -53,6 +53,8 @@ void vmx_maps_init(void)
 	ports_fill_bitmap(&vm.ports, io_bitmap);
 	for (const uint32_t *m = msr_pass_through; *m; m++)
 		let_through(*m);
+	if (!vmx_caps.has_unrestricted)
+		vmx_flat_init();
 }
 
 static void set_host_state(const struct vcpu *v)

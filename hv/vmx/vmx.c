@@ -70,6 +70,7 @@ static void window(void)
 const struct vendor vmx_vendor = {
 	.name = "VMX",
 	.has_timer = true,
+	.masks_cr4 = true,
 	.is_there = is_there,
 	.check = vmx_check,
 	.format = format,

@@ -20,7 +20,7 @@ struct vmx_caps {
 	uint64_t pin, proc, proc2, exit, entry;		 /* capability MSRs of the controls */
 	uint32_t revision;				 /* of a VMCS */
 	unsigned int timer_rate;
-	bool has_ad, has_1g, has_string_info;
+	bool has_ad, has_1g, has_unrestricted, has_string_info;
 };
 
 extern struct vmx_caps vmx_caps;
@@ -44,6 +44,7 @@ struct vmx {
 	bool offered;	  /* this entry injects v->virq */
 	bool kicked;	  /* by NMI, while the guest is out; written by the handler too */
 	bool nmi_watched; /* EXIT_NMI_OPEN is wanted */
+	bool flat;	  /* code without paging runs with it */
 	bool loaded;	  /* what is above is what the VMCS has */
 };
 
@@ -76,6 +77,11 @@ void vmx_take_code_segment(struct guest *g, uint32_t rights);
 /* An NMI came while the guest is out, and may have been meant for it: the next entry ends at once.
  */
 void vmx_kicked(void);
+
+/* vmx/flat.c: once, with the guest's memory; then what is to run without paging gets other
+ * registers. */
+void vmx_flat_init(void);
+void vmx_flat_regs(struct tf_regs *r);
 
 /* vmx/probe.c */
 void vmx_probe(struct vcpu *v);

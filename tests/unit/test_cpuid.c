@@ -419,6 +419,11 @@ static void test_vendor_msrs(void **state)
 	assert_int_equal(wr(0xc0010015, 1 << 24), MSR_GP);
 	assert_int_equal(rd(0xc001001a, &v), MSR_GP);
 	assert_int_equal(rd(0x480, &v), MSR_GP); /* VMX_BASIC */
+	assert_int_equal(rd(0x10a, &v), MSR_GP);
+	policy.arch_capabilities = 0x2b; /* RDCL_NO, IBRS_ALL, SKIP_L1DFL, MDS_NO */
+	assert_int_equal(rd_ok(0x10a), 0x21);
+	assert_int_equal(ask(7, 0).edx >> 29 & 1, 1);
+	assert_int_equal(wr(0x10a, 0x21), MSR_GP);
 }
 
 static void test_linux_msrs(void **state)
