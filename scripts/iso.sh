@@ -19,7 +19,7 @@ terminal_input serial console
 terminal_output serial console
 
 function twofold {
-	multiboot /boot/twofold-hv.elf twofold mode=$1 mem=512M
+	multiboot /boot/twofold-hv.elf twofold mode=$1 mem=512M hold=60
 	module /boot/vmlinuz vmlinuz console=ttyS0 job=$2
 	module /boot/initramfs.cpio initramfs.cpio
 	boot

@@ -11,26 +11,7 @@ export pattern=${1:-.}
 # shellcheck source=scripts/steps.sh
 . scripts/steps.sh
 
-declare -A model=([bochs-amd]=ryzen [bochs-intel]=corei7_skylake_x)
 export BOOT_SECONDS=900
-
-# native MACHINE CPUS: the stock kernel by itself.
-native() {
-	local out=$logs/native-$1-$2
-	rm -rf "$out.cd"
-	mkdir -p "$out.cd"
-	cp -L build/kernel/vmlinuz "$out.cd/kernel"
-	cp build/initramfs.cpio "$out.cd/initrd"
-	printf 'linux /kernel console=ttyS0 job=off\ninitrd /initrd\nboot\n' >"$out.cfg"
-	grub-mkimage -O i386-pc-eltorito -p / -c "$out.cfg" -o "$out.cd/grub" biosdisk iso9660 linux boot &&
-		xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-size 4 \
-			-boot-info-table "$out.cd" 2>/dev/null &&
-		scripts/bochs.sh "${model[$1]}" "$2" "$out.iso" "$out" $BOOT_SECONDS &&
-		grep -a '^guest: up' "$out.log" && grep -aq '^guest: powering' "$out.log"
-	local status=$?
-	rm -rf "$out.cd" "$out.iso"
-	return $status
-}
 
 # bare MACHINE CPUS NAME OPTION...
 bare() {
@@ -54,7 +35,7 @@ for machine in bochs-amd bochs-intel; do
 		continue
 	fi
 	for cpus in 1 2; do
-		step $machine/native/$cpus 1000 native $machine $cpus
+		step $machine/native/$cpus 1000 scripts/native.sh $machine $cpus $logs/native-$machine-$cpus
 		for mode in nested shadow auto; do
 			bare $machine $cpus $mode --mode $mode
 			linux $machine $cpus $mode $mode

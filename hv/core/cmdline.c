@@ -163,6 +163,7 @@ static bool parse_word(const char *word)
 	return (parse_number(word, "cpus=", false, &cmdline.cpus) &&
 		cmdline.cpus <= TF_MAX_VCPUS) ||
 	       parse_number(word, "shadow_pages=", true, &cmdline.shadow_pages) ||
+	       parse_number(word, "hold=", false, &cmdline.hold_s) ||
 	       parse_number(word, "regroup=", false, &cmdline.regroup_ms) ||
 	       parse_number(word, "switch=", false, &cmdline.switch_ms);
 }

@@ -32,6 +32,7 @@ struct cmdline {
 	bool no_ept_ad; /* ept_ad=0: EPT without accessed and dirty flags, though the CPU has them
 			 */
 	unsigned int shadow_pages;
+	unsigned int hold_s; /* hold=: seconds that the machine stays on after an error */
 };
 
 extern struct cmdline cmdline;

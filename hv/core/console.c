@@ -12,6 +12,7 @@
 
 #include "core/cmdline.h"
 #include "core/log.h"
+#include "core/screen.h"
 #include "core/spin.h"
 #include "core/string.h"
 #include "cpu/x86.h"
@@ -168,11 +169,8 @@ void json_close_list(void)
 	first = false;
 }
 
-static void say(const char *event, const char *fmt, va_list ap)
+static void say(const char *event, const char *text)
 {
-	char text[256];
-
-	vsnprintf(text, sizeof(text), fmt, ap);
 	json_begin(event);
 	json_text("text", text);
 	json_end();
@@ -180,29 +178,36 @@ static void say(const char *event, const char *fmt, va_list ap)
 
 void log_info(const char *fmt, ...)
 {
+	char text[256];
 	va_list ap;
 
 	va_start(ap, fmt);
-	say("log", fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	say("log", text);
 }
 
 void log_debug(const char *fmt, ...)
 {
+	char text[256];
 	va_list ap;
 
 	if (!cmdline.verbose)
 		return;
 	va_start(ap, fmt);
-	say("log", fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	say("log", text);
 }
 
 void log_error(const char *fmt, ...)
 {
+	char text[256];
 	va_list ap;
 
 	va_start(ap, fmt);
-	say("error", fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	say("error", text);
+	screen_line(text);
 }

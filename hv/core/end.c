@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "boot/acpi.h"
+#include "core/cmdline.h"
 #include "core/console.h"
 #include "core/log.h"
 #include "core/report.h"
@@ -58,6 +59,14 @@ static void stop_others(const struct vcpu *me)
 	}
 }
 
+/* Time to read the screen. The clock may not be calibrated yet; a write to this port takes about a
+ * microsecond on every PC. */
+static void hold(void)
+{
+	for (uint64_t i = 0; i < cmdline.hold_s * 1000000ull; i++)
+		x86_outb(0x80, 0);
+}
+
 void vm_end(enum end_reason reason, unsigned int code)
 {
 	const struct vcpu *me = NULL;
@@ -77,6 +86,8 @@ void vm_end(enum end_reason reason, unsigned int code)
 		console_seize();
 	report_end(reason_text[reason], code, reason != END_ASSERT);
 	console_drain();
+	if (reason == END_ERROR || reason == END_ASSERT)
+		hold();
 	acpi_power_off();
 	vm_park();
 }

@@ -9,6 +9,7 @@
 #include "core/host.h"
 #include "core/log.h"
 #include "core/report.h"
+#include "core/screen.h"
 #include "cpu/apic.h"
 #include "cpu/clock.h"
 #include "cpu/smp.h"
@@ -159,6 +160,9 @@ static void start_guest(void)
 		start_choice(v);
 	guest_load(&entry);
 	report_hello();
+	screen_line(
+		"Twofold: the guest starts. Its console is COM1, at 115200 baud; counters are on "
+		"COM2.");
 	if (vm.automatic)
 		report_calibration();
 	vm.start_tsc = x86_rdtsc();
@@ -175,6 +179,7 @@ static void start_guest(void)
 void hv_main(const struct multiboot_info *mbi, uint32_t magic)
 {
 	console_init();
+	screen_init();
 	trap_init();
 	trap_load();
 	acpi_read(); /* first: an error can then power off */

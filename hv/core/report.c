@@ -9,6 +9,8 @@
 #include "boot/acpi.h"
 #include "core/cmdline.h"
 #include "core/console.h"
+#include "core/screen.h"
+#include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
 #include "mem/pages.h"
@@ -452,6 +454,7 @@ void report_mark(uint8_t mark)
 void report_end(const char *reason, unsigned int code, bool with_engine)
 {
 	struct tf_counters c;
+	char line[80];
 
 	if (with_engine && vm.mmu) {
 		tf_counters_read(vm.mmu, &c);
@@ -462,4 +465,6 @@ void report_end(const char *reason, unsigned int code, bool with_engine)
 	json_number("code", code);
 	put_all(with_engine && vm.mmu ? &c : NULL);
 	json_end();
+	snprintf(line, sizeof(line), "the end: %s, code %u", reason, code);
+	screen_line(line);
 }

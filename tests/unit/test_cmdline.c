@@ -61,6 +61,8 @@ static void test_modes(void **state)
 	assert_int_equal(cmdline.grain, TF_GRAIN_SPACE);
 	assert_null(parse("grain=space grain=vm"));
 	assert_int_equal(cmdline.grain, TF_GRAIN_VM);
+	assert_null(parse("hold=60"));
+	assert_int_equal(cmdline.hold_s, 60);
 }
 
 static void test_policies(void **state)
@@ -96,6 +98,8 @@ static void test_wrong_words(void **state)
 	static const char *const wrong[] = {
 		"mode=",
 		"mode=both",
+		"hold=",
+		"hold=long",
 		"policy=",
 		"policy=best",
 		"policy=costly",
