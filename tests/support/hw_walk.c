@@ -71,6 +71,13 @@ static bool set_bits(uint64_t *p, uint64_t *e, uint64_t bits)
 	return true;
 }
 
+/* An entry is read. */
+static void note_ref(struct hw_cpu *c, uint64_t at_hpa)
+{
+	if (c->cold && c->refs < HW_REFS)
+		c->ref[c->refs++] = at_hpa;
+}
+
 /* ---- caches ---- */
 
 static struct hw_tlb *tlb_find(struct hw_cpu *c, uint64_t va)
@@ -104,7 +111,7 @@ static struct hw_psc *psc_find(struct hw_cpu *c, uint64_t va, bool nested)
 	struct hw_psc *best = NULL;
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
 
-	if (rng_one_in(&c->rng, 3))
+	if (c->cold || rng_one_in(&c->rng, 3))
 		return NULL;
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
@@ -172,8 +179,9 @@ again:
 		hw_frame_is_table(h, table);
 		if (hw_is_broken(h))
 			return;
-		uint64_t *at = fakehost_ptr(h->f, hpa(table + 8 * (va >> (12 + 9 * level) & 511)),
-					    8, "shadow walk");
+		uint64_t where = table + 8 * (va >> (12 + 9 * level) & 511);
+		uint64_t *at = fakehost_ptr(h->f, hpa(where), 8, "shadow walk");
+		note_ref(c, where);
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (!(e & X_P)) {
 			w->absent = true;
@@ -243,7 +251,7 @@ static bool nested_walk(struct hw_cpu *c, uint64_t at_gpa, bool write, bool fetc
 
 	if (at_gpa >> 48)
 		return false;
-	if (!rng_one_in(&c->rng, 8))
+	if (!c->cold && !rng_one_in(&c->rng, 8))
 		for (unsigned int i = 0; i < HW_NTLB; i++) {
 			struct hw_ntlb *t = &c->ntlb[i];
 			if (!t->valid || at_gpa >> t->shift != t->gpa >> t->shift)
@@ -271,9 +279,9 @@ again:;
 		hw_frame_is_table(h, table);
 		if (hw_is_broken(h))
 			return false;
-		uint64_t *at =
-			fakehost_ptr(h->f, hpa(table + 8 * (at_gpa >> (12 + 9 * level) & 511)), 8,
-				     "nested walk");
+		uint64_t where = table + 8 * (at_gpa >> (12 + 9 * level) & 511);
+		uint64_t *at = fakehost_ptr(h->f, hpa(where), 8, "nested walk");
+		note_ref(c, where);
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (ept ? !(e & 7) : !(e & X_P))
 			return false;
@@ -407,6 +415,7 @@ again:
 			if (h->on_touch)
 				h->on_touch(h->arg, e_gpa, walk_writes);
 			e_hpa = n.hpa;
+			note_ref(c, e_hpa);
 			raw = bytes == 8
 				      ? __atomic_load_n((uint64_t *)fakehost_ptr(h->f, hpa(e_hpa),
 										 8, "guest walk"),
@@ -471,7 +480,7 @@ void hw_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, bool quiet, struct h
 {
 	*w = (struct hw_walk){.end = HW_W_EXIT};
 	c->walks++;
-	struct hw_tlb *t = rng_one_in(&c->rng, 8) ? NULL : tlb_find(c, va);
+	struct hw_tlb *t = c->cold || rng_one_in(&c->rng, 8) ? NULL : tlb_find(c, va);
 	if (t) {
 		struct tf_regs r = c->r;
 		uint32_t pfec = 0;
