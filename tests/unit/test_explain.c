@@ -9,6 +9,19 @@
 
 #include <twofold/explain.h>
 
+/* A walk of the model CPU without its caches: which entries it reads is in c->ref. */
+static void cold_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, struct hw_walk *walk)
+{
+	c->cold = true;
+	c->refs = 0;
+	pthread_mutex_lock(&c->guest);
+	hw_walk(c, va, flags, true, walk);
+	pthread_mutex_unlock(&c->guest);
+	c->cold = false;
+	if (c->hw->broken[0])
+		fail_msg("%s", c->hw->broken);
+}
+
 /* ---- exact counts ---- */
 
 static struct tf_explanation explain(struct rig *g, uint64_t va, uint32_t flags)
@@ -139,6 +152,51 @@ static void test_missing(void **state)
 	x = explain(g, KERNEL, TF_USER);
 	assert_int_equal(x.end, TF_WALK_DENIED);
 	assert_int_equal(x.pfec, TF_PF_P | TF_PF_U);
+	end(g);
+}
+
+/* What one fault lets go of counts for those after it: four tables are tracked in a block that is
+ * one 2 MiB page; when the last of them was written by a nested walk, one leaf maps them all. */
+static void test_releases(void **state)
+{
+	struct rig *g = start_in(TF_SHADOW, true);
+	struct hw_walk walk;
+	struct tf_access a = {gva(0x200000), TF_USER};
+	struct tf_explanation x;
+
+	(void)state;
+	quiet(g, 0, 0x200000);
+	hw_set_mode(&g->hw.cpu[1], TF_NESTED);
+	assert_true(hw_enter(&g->hw.cpu[1]));
+	tf_explain(g->hw.cpu[1].v, &g->r, &a, true, &x);
+	assert_false(x.nested_mapped);
+	assert_int_equal(x.behind[0].frame & TF_FRAME_TRACKED, TF_FRAME_TRACKED);
+	assert_int_equal(x.nested_filled, 4 * 4 + 3);
+	assert_int_equal(touch(g, 1, 0x200000, TF_USER, 0).end, HW_DONE);
+	cold_walk(&g->hw.cpu[1], 0x200000, TF_USER, &walk);
+	assert_int_equal(g->hw.cpu[1].refs, 4 * 4 + 3);
+	end(g);
+}
+
+/* The same on a shadow root: the write itself ends the tracking that is left. */
+static void test_releases_shadow(void **state)
+{
+	const uint64_t large = 8 * MIB;
+	struct rig *g = start_in(TF_SHADOW, true);
+	struct tf_explanation x;
+	struct hw_walk walk;
+
+	(void)state;
+	map(g, ROOT, large, 1, X_P | X_W | X_U | X_A | X_D | X_PS);
+	quiet(g, 0, 0x200000);
+	for (unsigned int level = 0; level < 3; level++) /* all but the root */
+		edit(g, 0, (entry_of(g, ROOT, 0x200000, level) & ~(PAGE - 1)) + 8 * 500, 0);
+	x = explain(g, large + ROOT + 8 * 500, TF_USER | TF_WRITE);
+	assert_int_equal(x.data.frame & TF_FRAME_TRACKED, TF_FRAME_TRACKED);
+	assert_int_equal(x.shadow_filled, 3);
+	store(g, 0, large + ROOT + 8 * 500, 0);
+	cold_walk(&g->hw.cpu[0], large + ROOT + 8 * 500, TF_USER | TF_WRITE, &walk);
+	assert_int_equal(g->hw.cpu[0].refs, 3);
 	end(g);
 }
 
@@ -397,18 +455,6 @@ static void judge_guest(struct world *w, const struct tf_regs *r, const struct t
 	assert_int_equal(x->end, memory ? TF_WALK_MAPPED : TF_WALK_DEVICE);
 }
 
-static void cold_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, struct hw_walk *walk)
-{
-	c->cold = true;
-	c->refs = 0;
-	pthread_mutex_lock(&c->guest);
-	hw_walk(c, va, flags, true, walk);
-	pthread_mutex_unlock(&c->guest);
-	c->cold = false;
-	if (c->hw->broken[0])
-		fail_msg("%s", c->hw->broken);
-}
-
 static void judge_end(const struct tf_explanation *x, enum tf_mode on, const struct hw_walk *walk)
 {
 	const struct tf_nested_walk *first = &x->data;
@@ -613,6 +659,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_nested), cmocka_unit_test(test_counts_shadow),
 		cmocka_unit_test(test_tracked),	      cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_releases),      cmocka_unit_test(test_releases_shadow),
 		cmocka_unit_test(test_random),
 	};
 
