@@ -59,6 +59,8 @@ static const char *const promised[] = {
 	"guest_cycles",
 	"tsc_khz",
 	"exits",
+	"flushes",
+	"virtualization",
 	"guest_faults",
 	"shadow_faults",
 	"nested_faults",

@@ -24,8 +24,9 @@ struct explain {
 	struct group *g;
 	struct walk_cpu cpu;
 	struct tf_access a;
-	bool walk_writes;
+	bool sets[TF_LEVELS_MAX]; /* the CPU sets A or D in guest[i] */
 	struct walk w;
+	struct tf_explanation *out;
 };
 
 static const struct fmt *guest_format(const struct tf_regs *r)
@@ -81,7 +82,7 @@ static uint32_t frame_flags(const struct tf_vm *vm, gfn_t f)
 static unsigned int need_of(const struct explain *x, bool data)
 {
 	if (!data)
-		return PERM_R | (x->walk_writes || x->vm->conf.nested == TF_NPT ? PERM_W : 0);
+		return PERM_R | (x->vm->conf.nested != TF_EPT_NO_AD ? PERM_W : 0);
 	return PERM_R | (x->a.flags & TF_WRITE ? PERM_W : 0) | (x->a.flags & TF_FETCH ? PERM_X : 0);
 }
 
@@ -115,13 +116,28 @@ static void nested_walk(const struct explain *x, gpa_t at, unsigned int need,
 
 /* ---- the guest's tables ---- */
 
+/* The CPU sets these bits in the guest's entry i, if they are not set. Where its nested tables have
+ * no A and D, only that needs write access to the entry (SDM vol. 3, 29.3.3.2). */
+static void sets(struct explain *x, struct tf_explanation *out, unsigned int i, uint64_t bits)
+{
+	struct tf_nested_walk *n = &out->behind[i];
+	uint8_t all = TF_BIT_W;
+	if ((out->guest[i].value & bits) == bits)
+		return;
+	x->sets[i] = true;
+	for (unsigned int k = 0; k < n->n; k++)
+		all &= n->entry[k].bits;
+	if (n->end == TF_NESTED_MAPPED && !all)
+		n->end = TF_NESTED_READ_ONLY;
+}
+
 /* The walk's steps, root first, each with the nested walk behind it. */
-static void explain_guest(const struct explain *x, struct tf_explanation *out)
+static void explain_guest(struct explain *x, struct tf_explanation *out)
 {
 	const struct fmt *f = guest_format(&x->cpu.r);
 	const struct walk *w = &x->w;
 	out->format = w->levels ? f->name : "none";
-	out->first_is_register = w->levels == 3 && x->vm->conf.nested == TF_EPT;
+	out->first_is_register = w->levels == 3 && x->vm->conf.nested != TF_NPT;
 	for (unsigned int level = w->levels; level-- > w->stop;) {
 		const struct walk_step *s = &w->step[level];
 		if (level + 1u < w->levels || !out->first_is_register)
@@ -134,6 +150,8 @@ static void explain_guest(const struct explain *x, struct tf_explanation *out)
 		*e = entry_of(f, level, s->at.v, s->entry);
 		if (w->levels == 3 && level == 2 && e->kind == TF_KIND_TABLE)
 			e->bits = TF_BIT_R | TF_BIT_W | TF_BIT_X | TF_BIT_U; /* it has none */
+		else if (e->kind == TF_KIND_TABLE && level > w->stop)
+			sets(x, out, out->n - 1, X86_A);
 		if (e->kind == TF_KIND_LEAF && (s->entry & X86_G) && (x->cpu.r.cr4 & CR4_PGE))
 			e->bits |= TF_BIT_G;
 		out->native += w->levels != 3 || level < 2;
@@ -141,7 +159,7 @@ static void explain_guest(const struct explain *x, struct tf_explanation *out)
 }
 
 /* How it ended, and at what. `allowed`: what the walker said. */
-static void explain_end(const struct explain *x, bool allowed, struct tf_explanation *out)
+static void explain_end(struct explain *x, bool allowed, struct tf_explanation *out)
 {
 	const struct walk *w = &x->w;
 	const struct fmt *f = guest_format(&x->cpu.r);
@@ -171,6 +189,8 @@ static void explain_end(const struct explain *x, bool allowed, struct tf_explana
 		out->end = TF_WALK_DENIED;
 		return;
 	}
+	if (out->n)
+		sets(x, out, out->n - 1, X86_A | (x->a.flags & TF_WRITE ? X86_D : 0));
 	bool memory = memmap_has(&x->vm->map, gpa_to_gfn(w->gpa));
 	out->end = memory ? TF_WALK_MAPPED : TF_WALK_DEVICE;
 	nested_walk(x, w->gpa, need_of(x, true), &out->data);
@@ -187,19 +207,20 @@ struct rows {
 		struct tf_nested_walk *walk;
 		struct block *b;
 		gfn_t f;
-		bool write, entry; /* an entry of the guest's is read after it */
+		bool write; /* or is written when it can be read */
+		bool entry; /* an entry of the guest's is read after it */
 		bool faults, large;
 	} row[ROWS];
 };
 
 static void row_add(const struct explain *x, struct rows *rows, struct tf_nested_walk *walk,
-		    bool data, bool entry)
+		    bool write, bool entry)
 {
 	unsigned int i = rows->n++;
 	rows->row[i].walk = walk;
 	rows->row[i].f = gpa_to_gfn(walk->at);
 	rows->row[i].b = memmap_block(&x->vm->map, rows->row[i].f);
-	rows->row[i].write = need_of(x, data) & PERM_W;
+	rows->row[i].write = write;
 	rows->row[i].entry = entry;
 }
 
@@ -209,7 +230,10 @@ static void row_mend(const struct explain *x, struct rows *rows, unsigned int i)
 {
 	const unsigned int levels = x->g->nested.fmt->levels;
 	struct tf_nested_walk *walk = rows->row[i].walk;
-	bool write = rows->row[i].write, small = false, same = false;
+	/* Without A and D in nested tables what is missing is read first. */
+	bool first_read = walk->end == TF_NESTED_EMPTY && walk != &x->out->data &&
+			  !(need_of(x, false) & PERM_W);
+	bool write = rows->row[i].write, cut = false, same = false;
 	unsigned int released = 0;
 	struct nested_leaf leaf = {.level = 0};
 	if (walk->end == TF_NESTED_MAPPED || !(walk->frame & TF_FRAME_MEMORY))
@@ -219,7 +243,7 @@ static void row_mend(const struct explain *x, struct rows *rows, unsigned int i)
 			continue;
 		if (rows->row[j].large)
 			return;
-		small = true;
+		cut = true;
 		if (rows->row[j].f.v == rows->row[i].f.v) {
 			same = same || rows->row[j].write || !write;
 			write = write || rows->row[j].write;
@@ -237,8 +261,7 @@ static void row_mend(const struct explain *x, struct rows *rows, unsigned int i)
 	if (same)
 		return;
 	rows->row[i].faults = true;
-	if (nested_plan(x->vm, x->g, rows->row[i].f, write, released, &leaf) &&
-	    !(small && x->g->nested.grows))
+	if (nested_plan(x->vm, x->g, rows->row[i].f, write && !first_read, released, cut, &leaf))
 		rows->row[i].large = leaf.level > 0;
 }
 
@@ -247,12 +270,13 @@ static void count_nested(const struct explain *x, struct tf_explanation *out)
 {
 	struct rows rows = {.n = 0};
 	bool now = true;
+	bool writes = need_of(x, false) & PERM_W;
 	for (unsigned int i = out->first_is_register; i < out->n; i++)
-		row_add(x, &rows, &out->behind[i], false, true);
+		row_add(x, &rows, &out->behind[i], writes || x->sets[i], true);
 	if (out->end == TF_WALK_NO_TABLE)
-		row_add(x, &rows, &out->behind[out->n], false, false);
+		row_add(x, &rows, &out->behind[out->n], writes, false);
 	if (out->end == TF_WALK_MAPPED || out->end == TF_WALK_DEVICE)
-		row_add(x, &rows, &out->data, true, false);
+		row_add(x, &rows, &out->data, x->a.flags & TF_WRITE, false);
 	for (unsigned int i = 0; i < rows.n; i++)
 		row_mend(x, &rows, i);
 	for (unsigned int i = 0; i < rows.n; i++) {
@@ -262,8 +286,9 @@ static void count_nested(const struct explain *x, struct tf_explanation *out)
 				walk->filled = x->g->nested.fmt->levels - 1u;
 		out->nested_filled += walk->filled + rows.row[i].entry;
 		out->nested += now ? walk->n : 0;
-		now = now && walk->end == TF_NESTED_MAPPED;
+		now = now && (walk->end == TF_NESTED_MAPPED || walk->end == TF_NESTED_READ_ONLY);
 		out->nested += now && rows.row[i].entry;
+		now = now && walk->end == TF_NESTED_MAPPED;
 	}
 	out->nested_mapped = now;
 }
@@ -406,7 +431,7 @@ static void explain_shadow(const struct explain *x, struct tf_explanation *out)
 }
 
 void tf_explain(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_access *a,
-		bool walk_writes, struct tf_explanation *out)
+		struct tf_explanation *out)
 {
 	struct group_mem gm;
 	struct op op;
@@ -416,7 +441,7 @@ void tf_explain(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_acce
 		.g = group_of(v),
 		.cpu = {*r, v->vm->conf.maxphyaddr},
 		.a = *a,
-		.walk_writes = walk_writes,
+		.out = out,
 	};
 	memset(out, 0, sizeof(*out));
 	out->access = *a;

@@ -26,16 +26,16 @@ enum tf_status tf_vcpu_create(struct tf_vm *vm, unsigned int index, unsigned int
 		return TF_E_INVAL;
 	hpa_t a;
 	struct op op;
-	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct tf_vcpu *v = page_new(vm->h, node, &a);
+	if (!v)
 		return TF_E_NOMEM;
-	struct tf_vcpu *v = tf_host_ptr(vm->h, a);
-	memset(v, 0, sizeof(*v));
 	v->vm = vm;
 	v->index = index;
 	v->node = node;
 	v->mode = vm->conf.mode;
 	v->cpu.maxphyaddr = vm->conf.maxphyaddr;
-	v->flush = v->resync = v->resync_global = true;
+	v->flush = TF_FLUSH_ALL;
+	v->resync = v->resync_global = true;
 	v->self = a;
 	vm_op_begin(&op, vm);
 	lock_take(&op, &vm->map.lock);
@@ -65,7 +65,7 @@ void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
 /* Everything that the vCPU could have cached goes, at its next load. */
 static void flush_at_load(struct tf_vcpu *v, bool global)
 {
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 	psc_clear(v);
 	__atomic_store_n(&v->resync, true, __ATOMIC_RELEASE);
 	if (global)
@@ -108,7 +108,7 @@ static void change_mode(struct op *op, struct tf_vcpu *v, const struct mmu_mode 
 	if (spaces_any_shadow(v->vm))
 		v->arrived = false;
 	v->running = m;
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 	group_unlock(op, v->group);
 }
 
@@ -118,7 +118,7 @@ static void load_empty(struct op *op, struct tf_vcpu *v, hpa_t *root)
 	group_lock(op, v->group);
 	v->running->leave(v);
 	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 	group_unlock(op, v->group);
 	*root = v->vm->empty;
 }
@@ -170,7 +170,7 @@ __attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_lo
 	out->mode = m->mode;
 	out->root = v->root_page;
 	out->flush = v->flush;
-	v->flush = false;
+	v->flush = 0;
 	return TF_OK;
 }
 

@@ -42,9 +42,9 @@ static bool config_is_sane(const struct tf_config *c)
 {
 	return c->vcpus >= 1 && c->vcpus <= TF_MAX_VCPUS && c->maxphyaddr >= 32 &&
 	       c->maxphyaddr <= 52 && (c->mode == TF_NESTED || c->mode == TF_SHADOW) &&
-	       (c->nested == TF_NPT || c->nested == TF_EPT) &&
-	       c->shadow_pages <= SHADOW_LIMIT_MAX && c->nodes <= TF_MAX_NODES &&
-	       c->grouping <= TF_GROUPS_VCPU && c->install <= TF_INSTALL_CAS;
+	       c->nested <= TF_EPT_NO_AD && c->shadow_pages <= SHADOW_LIMIT_MAX &&
+	       c->nodes <= TF_MAX_NODES && c->grouping <= TF_GROUPS_VCPU &&
+	       c->install <= TF_INSTALL_CAS;
 }
 
 static unsigned int groups_most(const struct tf_config *c)
@@ -62,20 +62,12 @@ static uint32_t shadow_limit(const struct tf_config *c, unsigned int groups)
 	return limit < least ? least : limit;
 }
 
-/* A cleared page of our own. NULL: no memory. */
-static void *page_new(struct tf_host *h, hpa_t *a)
-{
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, a) != TF_OK)
-		return NULL;
-	return memset(tf_host_ptr(h, *a), 0, TF_PAGE_SIZE);
-}
-
 enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct tf_vm **out)
 {
 	hpa_t a;
 	if (!config_is_sane(c))
 		return TF_E_INVAL;
-	struct tf_vm *vm = page_new(h, &a);
+	struct tf_vm *vm = page_new(h, 0, &a);
 	if (!vm)
 		return TF_E_NOMEM;
 	vm->h = h;
@@ -86,13 +78,13 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	vm->grouping = c->grouping;
 	vm->groups_max = groups_most(&vm->conf);
 	vm->shadow_limit = shadow_limit(c, vm->groups_max);
-	vm->vcpu = page_new(h, &vm->vcpu_page);
+	vm->vcpu = page_new(h, 0, &vm->vcpu_page);
 	if (!vm->vcpu)
 		goto no_vcpus;
-	vm->group = page_new(h, &vm->group_page);
+	vm->group = page_new(h, 0, &vm->group_page);
 	if (!vm->group)
 		goto no_groups;
-	if (!page_new(h, &vm->empty))
+	if (!page_new(h, 0, &vm->empty))
 		goto no_empty;
 	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing, vm->groups_max) != TF_OK)
 		goto no_map;
@@ -197,7 +189,7 @@ static gfn_t give_back_batch(struct op *op, struct tf_vm *vm, gfn_t from, gfn_t 
 		for (unsigned int i = 0; i < n; i++)
 			for (unsigned int m = 0; m < MODES; m++)
 				modes[m]->unmap(op, vm, g, f[i]);
-	op_owe_flush_all(op);
+	op_owe_flush_all(op, TF_FLUSH_ALL);
 	op_flush(op);
 	for (unsigned int i = 0; i < n; i++)
 		memmap_gone(op, &vm->map, f[i], word[i]);

@@ -74,10 +74,9 @@ static struct group *group_new(struct tf_vm *vm, unsigned int id, unsigned int n
 	hpa_t a;
 	if (g)
 		return g;
-	if (vm->h->page_alloc(vm->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	g = page_new(vm->h, node, &a);
+	if (!g)
 		return NULL;
-	g = tf_host_ptr(vm->h, a);
-	memset(g, 0, sizeof(*g));
 	lock_init(&g->lock, RANK_GROUP);
 	g->id = id;
 	g->self = a;
@@ -93,10 +92,16 @@ static void group_free_nested(struct op *op, struct group *g)
 	pool_drain(&g->pool);
 }
 
+static const struct fmt *const nested_formats[] = {
+	[TF_NPT] = &fmt_npt,
+	[TF_EPT] = &fmt_ept,
+	[TF_EPT_NO_AD] = &fmt_ept_no_ad,
+};
+
 static enum tf_status group_make_tables(struct op *op, struct tf_vm *vm, struct group *g,
 					unsigned int node)
 {
-	const struct fmt *f = vm->conf.nested == TF_EPT ? &fmt_ept : &fmt_npt;
+	const struct fmt *f = nested_formats[vm->conf.nested];
 	pool_init(&g->pool, vm->h, node);
 	enum tf_status s = table_init(op, &g->nested, f, vm->h, &g->pool);
 	if (s != TF_OK)
@@ -201,9 +206,9 @@ static void leave(struct op *op, struct tf_vcpu *v)
 	count_leaving(v->vm, g, was);
 	group_unlock(op, g);
 	v->group = NULL;
-	v->flush = true;
+	v->flush = TF_FLUSH_ALL;
 	/* Nobody flushes it for this group's sake any more. */
-	op_owe(op, &self);
+	op_owe(op, &self, TF_FLUSH_ALL);
 	op_flush(op);
 }
 

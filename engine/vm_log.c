@@ -58,7 +58,7 @@ enum tf_status tf_dirty_start(struct tf_vm *vm, gpa_t start, uint64_t bytes)
 		for (struct group *g = NULL; (g = group_visit_next(&m.op, vm, g));)
 			for (gfn_t f = m.from; f.v < m.to.v; f.v++)
 				protect(&m.op, vm, g, f);
-		op_owe_flush_all(&m.op);
+		op_owe_flush_all(&m.op, TF_FLUSH_ALL);
 	}
 	map_op_end(&m, vm);
 	return s;
@@ -80,7 +80,7 @@ static uint64_t read_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned 
 	for (struct group *g = NULL; (g = group_visit_next(op, vm, g));)
 		for (uint64_t left = dirty; left; left &= left - 1)
 			protect(op, vm, g, gfn(from.v + (unsigned int)__builtin_ctzll(left)));
-	op_owe_flush_all(op);
+	op_owe_flush_all(op, TF_FLUSH_ALL);
 	return dirty;
 }
 
@@ -129,7 +129,7 @@ static uint64_t age_some(struct op *op, struct tf_vm *vm, gfn_t from, unsigned i
 	}
 	/* Also who has a translation without an entry is to be seen the next time. */
 	if (accessed)
-		op_owe_flush_all(op);
+		op_owe_flush_all(op, TF_FLUSH_ALL);
 	return accessed;
 }
 

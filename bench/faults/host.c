@@ -75,10 +75,11 @@ static void page_free(struct tf_host *th, unsigned int order, hpa_t a)
 }
 
 /* Nobody is ever in a guest. */
-static void flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+static void flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_t kinds)
 {
 	(void)h;
 	(void)vcpus;
+	(void)kinds;
 }
 
 static void kick(struct tf_host *h, unsigned int vcpu)

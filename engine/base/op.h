@@ -28,7 +28,7 @@ struct op {
 	const struct tf_cpuset *reach; /* who may use the tables that are locked now: the group's */
 	uint8_t held[4];	       /* ranks held, innermost last */
 	uint8_t depth;
-	bool flush; /* translations of `owed` must go before pages[] may be freed */
+	uint32_t flush; /* TF_FLUSH_* of `owed` that must go before pages[] may be freed */
 	struct tf_cpuset owed;
 	uint16_t pages_n;
 	hpa_t pages[PEND_PAGES]; /* table pages no longer linked, to free after the flush */
@@ -42,7 +42,7 @@ static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cp
 	op->all = op->reach = all;
 	op->owed = (struct tf_cpuset){{0}};
 	op->depth = 0;
-	op->flush = false;
+	op->flush = 0;
 	op->pages_n = 0;
 	op->flushes = 0;
 }
@@ -50,29 +50,29 @@ static inline void op_begin(struct op *op, struct tf_host *h, const struct tf_cp
 /* Do the pending flush, then free the pending pages. Locks may be held (host.h says why). */
 void op_flush(struct op *op);
 
-static inline void op_owe(struct op *op, const struct tf_cpuset *s)
+static inline void op_owe(struct op *op, const struct tf_cpuset *s, uint32_t kinds)
 {
-	op->flush = true;
+	op->flush |= kinds;
 	for (unsigned int i = 0; i < TF_MAX_VCPUS / 64; i++)
 		op->owed.w[i] |= s->w[i];
 }
 
 /* Whoever may use the tables of the group that is locked must forget translations. */
-static inline void op_owe_flush(struct op *op)
+static inline void op_owe_flush(struct op *op, uint32_t kinds)
 {
-	op_owe(op, op->reach);
+	op_owe(op, op->reach, kinds);
 }
 
 /* Every vCPU must: also those that may hold a translation whose entry is gone already, which is
  * allowed until their guest flushes, but not to outlive a frame or a protection. */
-static inline void op_owe_flush_all(struct op *op)
+static inline void op_owe_flush_all(struct op *op, uint32_t kinds)
 {
-	op_owe(op, op->all);
+	op_owe(op, op->all, kinds);
 }
 
 /* Free a page (2^order pages) after the flush, which is owed with it. The page must be unreachable
  * for walks that start after the flush. */
-void op_owe_page(struct op *op, hpa_t page, unsigned int order);
+void op_owe_page(struct op *op, hpa_t page, unsigned int order, uint32_t kinds);
 
 #define TF_ASSERT(h, cond)                                                                         \
 	do {                                                                                       \

@@ -9,7 +9,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "choice/choice.h"
 
-#include "base/mem.h"
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
@@ -18,13 +17,6 @@
 _Static_assert(sizeof(struct choice) <= TF_PAGE_SIZE, "a choice lives in one page");
 
 /* ---- life ---- */
-
-static void *page_new(struct tf_host *h, hpa_t *a)
-{
-	if (h->page_alloc(h, 0, TF_ORDER_4K, TF_USE_TABLE, a) != TF_OK)
-		return NULL;
-	return memset(tf_host_ptr(h, *a), 0, TF_PAGE_SIZE);
-}
 
 static void choice_free(struct tf_host *h, struct choice *c)
 {
@@ -39,7 +31,7 @@ enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *
 	hpa_t a;
 	if (vm->choice || !conf->policy || conf->grain > TF_GRAIN_SPACE)
 		return TF_E_INVAL;
-	struct choice *c = page_new(h, &a);
+	struct choice *c = page_new(h, 0, &a);
 	if (!c)
 		return TF_E_NOMEM;
 	lock_init(&c->lock, RANK_CHOICE);
@@ -47,7 +39,7 @@ enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *
 	c->self = a;
 	c->stop[TF_NESTED] = c->stop[TF_SHADOW] = conf->costs.exit;
 	for (unsigned int i = 0; conf->grain == TF_GRAIN_SPACE && i < SPACE_BUCKETS; i++) {
-		c->space[i] = page_new(h, &c->space_page[i]);
+		c->space[i] = page_new(h, 0, &c->space_page[i]);
 		if (!c->space[i]) {
 			choice_free(h, c);
 			return TF_E_NOMEM;
@@ -142,10 +134,11 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 {
 	struct choice *c = v->vm->choice;
 	struct op op;
-	misses_take(c, &v->chooser.rates, pages, cycles);
-	v->chooser.at = *at;
-	if (c->conf.grain == TF_GRAIN_VM)
+	if (c->conf.grain == TF_GRAIN_VM) {
+		misses_take(c, &v->chooser.rates, pages, cycles);
+		v->chooser.at = *at;
 		return;
+	}
 	vm_op_begin(&op, v->vm);
 	lock_take(&op, &c->lock);
 	struct unit *u = space_get(c, cr3, v->vm->h->cycles(v->vm->h));
@@ -159,6 +152,12 @@ void choice_sampled(struct tf_vcpu *v, uint64_t cr3, uint64_t stack, uint64_t pa
 }
 
 /* ---- the account ---- */
+
+/* What shadow mode's exits took, as measured. */
+static uint64_t measured_loss(const struct choice *c, const struct tf_reading *r)
+{
+	return r->shadow_cycles + r->shadow_exits * c->conf.costs.exit;
+}
 
 /* What the events of so many cycles would cost in shadow mode, at the calibrated prices. */
 static uint64_t events_cost(const struct choice *c, const struct rates *r, uint64_t cycles)
@@ -215,7 +214,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 			 const struct rates *rates, const struct tf_reading *r, struct account *a)
 {
 	const struct tf_costs *k = &c->conf.costs;
-	uint64_t lost = r->shadow_cycles + r->shadow_exits * k->exit;
+	uint64_t lost = measured_loss(c, r);
 	uint64_t missing = u->at.resident > u->at.shadowed ? u->at.resident - u->at.shadowed : 0;
 
 	*a = (struct account){
@@ -227,14 +226,13 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	a->instructions = r->instructions ? r->instructions : a->useful / 1000 * k->ipkc;
 	if (k->miss_nested > k->miss_shadow)
 		a->nested_loss = a->misses * (k->miss_nested - k->miss_shadow);
-	uint64_t predicted = events_cost(c, rates, a->useful);
 	if (u->mode == TF_SHADOW) {
 		/* There they were all counted: no need to go by those before. */
 		const struct rates own = {.faults = r->faults,
 					  .cr3_writes = r->cr3_writes,
 					  .invlpgs = r->invlpgs,
 					  .event_cycles = r->event_cycles};
-		predicted = events_cost(c, &own, r->event_cycles);
+		uint64_t predicted = events_cost(c, &own, r->event_cycles);
 		/* The clock does not see what the exits make the guest lose: the TLB, where an exit
 		 * loses it. The calibrated costs have it. */
 		lost = lost > predicted ? lost : predicted;
@@ -242,7 +240,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		a->shadow_loss = without_filling(u, lost);
 		a->filling = lost - a->shadow_loss;
 	} else {
-		a->shadow_loss = corrected(c, u, predicted);
+		a->shadow_loss = corrected(c, u, events_cost(c, rates, a->useful));
 	}
 	/* A leaf table that has shadows is read again, or a fault links it: about an exit. */
 	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill + u->at.leaf_tables * k->exit;
@@ -257,7 +255,6 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf_regs *regs,
 			    const struct tf_reading *r, struct rates **rates)
 {
-	uint64_t lost = r->shadow_cycles + r->shadow_exits * c->conf.costs.exit;
 	struct unit *u;
 	if (c->conf.grain == TF_GRAIN_VM) {
 		u = &c->whole;
@@ -267,7 +264,7 @@ static struct unit *unit_of(struct choice *c, struct tf_vcpu *v, const struct tf
 		u = space_get(c, regs->cr3, v->vm->h->cycles(v->vm->h));
 		*rates = &u->rates;
 	}
-	rates_take(c, *rates, r, lost);
+	rates_take(c, *rates, r, measured_loss(c, r));
 	return u;
 }
 

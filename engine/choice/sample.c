@@ -2,8 +2,9 @@
  *
  * A sample takes a few leaf tables of the vCPU's address space by chance, a few pages of each, and
  * clears the accessed bits of our leaves for them: of the shadow leaves in shadow mode, of the
- * nested leaves in nested mode, where large ones are split as long as the sample lasts. The guest's
- * own tables are only read. What has its bit set again at the end, scaled to all the guest's
+ * nested leaves in nested mode, where large ones are split as long as the sample lasts. (Where CPUs
+ * keep no such bits in nested leaves, the leaves themselves go and come back.) The guest's own
+ * tables are only read. What has its bit set again at the end, scaled to all the guest's
  * accessed pages, is the number of distinct pages that the space touched in between: its TLB misses
  * since a world switch that lost the TLB, as on machines whose CPUs offer no counters (emulators,
  * some nested clouds). A large guest page is one translation; so it is sampled as one, where our
@@ -16,7 +17,6 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "choice/choice.h"
 
-#include "base/mem.h"
 #include "format/fmt.h"
 #include "modes/mode.h"
 #include "modes/shadow.h"
@@ -269,7 +269,10 @@ static void clear(struct op *op, struct tf_vcpu *v, struct part *part, struct pa
 		return;
 	}
 	uint64_t *e = nested_leaf(op, v->vm, g, part, p, true, &level);
-	if (e && (entry_and(e, ~g->nested.fmt->a) & g->nested.fmt->a))
+	const uint64_t a = g->nested.fmt->a;
+	if (e && !a) /* whoever accesses it next makes it anew */
+		mode_nested.unmap(op, v->vm, g, p->f);
+	else if (e && (entry_and(e, ~a) & a))
 		frame_save_accessed(v->vm, p->f, level);
 }
 
@@ -282,20 +285,19 @@ static bool is_accessed(struct op *op, struct tf_vcpu *v, struct part *part, str
 		return s && (entry_read(&s->spt[i]) & SPTE_A);
 	}
 	const uint64_t *e = nested_leaf(op, v->vm, g, part, p, false, &level);
-	return e && (entry_read(e) & g->nested.fmt->a);
+	return e && fmt_is_accessed(g->nested.fmt, entry_read(e));
 }
 
 /* ---- the calls ---- */
 
 static struct sampler *sampler_get(struct tf_vcpu *v)
 {
-	struct tf_host *h = v->vm->h;
 	hpa_t a;
 	if (v->sampler)
 		return v->sampler;
-	if (h->page_alloc(h, v->node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct sampler *s = page_new(v->vm->h, v->node, &a);
+	if (!s)
 		return NULL;
-	struct sampler *s = memset(tf_host_ptr(h, a), 0, TF_PAGE_SIZE);
 	s->self = a;
 	s->random = (v->vm->choice->conf.seed + v->index + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	v->sampler = s;
@@ -330,7 +332,7 @@ bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 	s->open = s->parts > 0;
 	group_unlock(&op, g);
 	vm_op_end(&op, vm);
-	v->flush = true;
+	v->flush |= v->running == &mode_shadow ? TF_FLUSH_LINEAR : g->nested.fmt->flush;
 	return s->open;
 }
 

@@ -11,7 +11,7 @@
 #ifndef FORMAT_FMT_H
 #define FORMAT_FMT_H
 
-#include <twofold/types.h>
+#include <twofold/host.h>
 
 #define FMT_LEVELS_MAX 5u
 #define FMT_ENTRIES    512u /* of a table of a format that we write */
@@ -47,9 +47,10 @@ struct fmt {
 	uint64_t addr;	     /* address bits of a table entry and of a 4 KiB leaf */
 	uint64_t r, w, x, u; /* set: allowed; 0: no such bit */
 	uint64_t nx;	     /* set: not executable */
-	uint64_t a, d;	     /* accessed, dirty */
+	uint64_t a, d;	     /* accessed, dirty; 0: CPUs keep none */
 	uint64_t table_bits; /* of every table entry: all permissive */
 	uint64_t leaf_bits;  /* of every leaf: memory type and the like */
+	uint32_t flush;	     /* TF_FLUSH_*: what CPUs cache of it */
 };
 
 /* log2 of the bytes that one entry of a level maps. */
@@ -134,6 +135,12 @@ static inline unsigned int fmt_perm(const struct fmt *f, uint64_t e)
 static inline bool fmt_allows_any(const struct fmt *f, uint64_t e, unsigned int perm)
 {
 	return fmt_perm(f, e) & perm;
+}
+
+/* May somebody have accessed what the leaf maps, since it was made or since A was last cleared? */
+static inline bool fmt_is_accessed(const struct fmt *f, uint64_t e)
+{
+	return !f->a || (e & f->a);
 }
 
 /* The same leaf one level lower: piece `i` of it. Rights, accessed and dirty stay. */

@@ -27,6 +27,7 @@ static const struct fmt fmt_npt = {
 	.d = X86_D,
 	.table_bits = X86_P | X86_W | X86_U | X86_A,
 	.leaf_bits = X86_U,
+	.flush = TF_FLUSH_NESTED,
 };
 
 _Static_assert(((X86_P | X86_W | X86_U | X86_A | X86_D | X86_PS) & X86_ADDR) == 0,

@@ -23,7 +23,8 @@
 #define FMT_X86_COMMON                                                                             \
 	.index_bits = 9, .entry_bytes = 8, .leaves = 7, .writable = true, .present = X86_P,        \
 	.large = X86_PS, .addr = X86_ADDR, .r = X86_P, .w = X86_W, .u = X86_U, .nx = X86_NX,       \
-	.a = X86_A, .d = X86_D, .table_bits = X86_P | X86_W | X86_U | X86_A, .leaf_bits = 0
+	.a = X86_A, .d = X86_D, .table_bits = X86_P | X86_W | X86_U | X86_A, .leaf_bits = 0,       \
+	.flush = TF_FLUSH_LINEAR
 
 static const struct fmt fmt_x86_4 = {
 	.name = "x86-64", .levels = 4, .address_bits = 48, FMT_X86_COMMON};

@@ -126,7 +126,7 @@ struct tf_vcpu {
 	const struct mmu_mode *running; /* whose root it loaded last, or NULL */
 	hpa_t root_page;		/* that root */
 	struct shadow *root;		/* the shadow behind it, or NULL */
-	bool flush;			/* its translations must go before it enters */
+	uint32_t flush;			/* TF_FLUSH_* that must go before it enters */
 	bool resync;	    /* the root must be found again and what is unsync under it re-read */
 	bool resync_global; /* globals too */
 	bool arrived;	    /* it comes from nested mode: it need not re-read all at once */

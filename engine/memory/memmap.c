@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "memory/memmap.h"
 
+#include "memory/pool.h"
+
 #include "base/mem.h"
 
 _Static_assert(sizeof(struct frame) * BLOCK_FRAMES == TF_PAGE_SIZE, "a block's frames: a page");
@@ -10,14 +12,12 @@ _Static_assert(sizeof(struct gframe) * BLOCK_FRAMES == TF_PAGE_SIZE, "a group's 
 _Static_assert(sizeof(struct block) + TF_MAX_VCPUS * (sizeof(void *) + 4) <= TF_PAGE_SIZE,
 	       "a block with a group for each vCPU fits a page");
 
-static void *page_new(struct memmap *m, unsigned int node)
+static void *tree_page_new(struct memmap *m, unsigned int node)
 {
 	hpa_t a;
-	if (m->h->page_alloc(m->h, node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
-		return NULL;
-	void *p = tf_host_ptr(m->h, a);
-	memset(p, 0, TF_PAGE_SIZE);
-	__atomic_fetch_add(&m->pages, 1, __ATOMIC_RELAXED);
+	void *p = page_new(m->h, node, &a);
+	if (p)
+		__atomic_fetch_add(&m->pages, 1, __ATOMIC_RELAXED);
 	return p;
 }
 
@@ -47,7 +47,7 @@ enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int max
 	m->slots_n = 0;
 	m->pages = 0;
 	m->block_wait = 0;
-	m->dir = page_new(m, 0);
+	m->dir = tree_page_new(m, 0);
 	return m->dir ? TF_OK : TF_E_NOMEM;
 }
 
@@ -211,7 +211,7 @@ static void *child_of(struct memmap *m, void **at, unsigned int node)
 	void *there = __atomic_load_n(at, __ATOMIC_ACQUIRE);
 	if (there)
 		return there;
-	void *page = page_new(m, node);
+	void *page = tree_page_new(m, node);
 	if (!page)
 		return NULL;
 	if (__atomic_compare_exchange_n(at, &there, page, false, __ATOMIC_ACQ_REL,

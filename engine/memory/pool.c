@@ -5,6 +5,13 @@
 
 #include "base/mem.h"
 
+void *page_new(struct tf_host *h, unsigned int node, hpa_t *out)
+{
+	if (h->page_alloc(h, node, TF_ORDER_4K, TF_USE_TABLE, out) != TF_OK)
+		return NULL;
+	return memset(tf_host_ptr(h, *out), 0, TF_PAGE_SIZE);
+}
+
 void pool_init(struct pool *p, struct tf_host *h, unsigned int node)
 {
 	p->h = h;
@@ -51,9 +58,9 @@ void pool_put(struct pool *p, hpa_t page)
 		p->h->page_free(p->h, TF_ORDER_4K, page);
 }
 
-void pool_retire(struct pool *p, struct op *op, hpa_t page)
+void pool_retire(struct pool *p, struct op *op, hpa_t page, uint32_t kinds)
 {
 	TF_ASSERT(p->h, p->out > 0);
 	p->out--;
-	op_owe_page(op, page, TF_ORDER_4K);
+	op_owe_page(op, page, TF_ORDER_4K, kinds);
 }

@@ -12,6 +12,9 @@
 
 #define POOL_KEEP 64 /* pages kept at hand; more go back to the host */
 
+/* A cleared page that is in no pool, on that node. NULL: no memory. */
+void *page_new(struct tf_host *h, unsigned int node, hpa_t *out);
+
 struct pool {
 	struct tf_host *h;
 	unsigned int node;
@@ -36,7 +39,7 @@ static inline TF_MUST_CHECK enum tf_status pool_fill(struct pool *p, unsigned in
 hpa_t pool_get(struct pool *p);
 /* A page that no walk can reach any more and that was never linked. */
 void pool_put(struct pool *p, hpa_t page);
-/* A page that was linked: freed after the flush that the operation owes. */
-void pool_retire(struct pool *p, struct op *op, hpa_t page);
+/* A page that was linked: freed after the flush of these kinds, which the operation owes then. */
+void pool_retire(struct pool *p, struct op *op, hpa_t page, uint32_t kinds);
 
 #endif

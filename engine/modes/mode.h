@@ -54,10 +54,12 @@ static inline unsigned int nested_releases(uint64_t word, bool write)
 	return (word & FRAME_GATE ? 1u : 0) + (write && (word & FRAME_TRACKED) ? 1u : 0);
 }
 
-/* The leaf that a fault on the frame would end with, if as many more holds on its block were gone;
- * changes nothing. False: the frame is not backed. Group's lock. */
+/* The leaf that a fault on the frame would end with, if as many more holds on its block were gone
+ * and
+ * (`cut`) the block were mapped in pieces; changes nothing. False: the frame is not backed. Group's
+ * lock. */
 bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
-		 unsigned int released, struct nested_leaf *w);
+		 unsigned int released, bool cut, struct nested_leaf *w);
 /* The frame is tracked no more: if it is mapped, it may be written again, and its block be mapped
  * by one leaf. Group's lock. */
 void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);

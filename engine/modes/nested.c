@@ -17,26 +17,26 @@
 struct age_sink {
 	struct table_sink sink;
 	struct tf_vm *vm;
-	uint64_t a; /* the format's accessed bit */
+	const struct fmt *fmt;
 };
 
 static void age_leaf(struct table_sink *s, uint64_t at, unsigned int level, uint64_t entry)
 {
 	struct age_sink *k = (struct age_sink *)s;
-	if (entry & k->a)
+	if (fmt_is_accessed(k->fmt, entry))
 		frame_save_accessed(k->vm, gfn(at >> TF_PAGE_SHIFT), level);
 }
 
 static struct age_sink age_sink(struct tf_vm *vm, const struct group *g)
 {
-	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .a = g->nested.fmt->a};
+	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .fmt = g->nested.fmt};
 }
 
 enum look { BACK, UNTRACK, GATED, INSTALL };
 
 /* The leaf for a backed frame with this word; `large`: by 2 MiB, where no smaller table stays. */
 static struct nested_leaf leaf_for(const struct group *g, gfn_t f, const struct block *b,
-				   uint64_t word, bool large)
+				   uint64_t word, bool large, bool merge)
 {
 	struct nested_leaf w = {f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), 0};
 	if (!large) {
@@ -45,7 +45,7 @@ static struct nested_leaf leaf_for(const struct group *g, gfn_t f, const struct 
 	}
 	unsigned int level = 1;
 	w.perm = PERM_RWX | PERM_A | PERM_D;
-	if (g->nested.grows) /* a table that is there stays */
+	if (g->nested.grows || !merge) /* a table that is there stays */
 		(void)table_lookup(&g->nested, w.at, &level);
 	if (level == 0)
 		return w;
@@ -56,8 +56,8 @@ static struct nested_leaf leaf_for(const struct group *g, gfn_t f, const struct 
 }
 
 /* What the frame's word asks for. With the group's lock or in a section, until the leaf is there.
- */
-static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
+ * Not `merge`: a block that is cut up stays so. */
+static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write, bool merge,
 		      struct nested_leaf *w)
 {
 	struct block *b = memmap_block(&vm->map, f);
@@ -72,12 +72,18 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 		entry_or(&fr->word, FRAME_DIRTY);
 	bool large = block_is_large(b);
-	*w = leaf_for(g, f, b, large ? word : frame_word_again(fr, word), large);
+	*w = leaf_for(g, f, b, large ? word : frame_word_again(fr, word), large, merge);
 	return INSTALL;
 }
 
+/* Where accesses are seen by leaves that come back, a sample cuts blocks up to see them apart. */
+static bool fault_merges(const struct group *g)
+{
+	return g->nested.fmt->a != 0;
+}
+
 bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
-		 unsigned int released, struct nested_leaf *w)
+		 unsigned int released, bool cut, struct nested_leaf *w)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
@@ -87,7 +93,9 @@ bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
 	released += nested_releases(word, write);
 	if (write)
 		word = (word & ~FRAME_TRACKED) | FRAME_DIRTY;
-	*w = leaf_for(g, f, b, word, block_is_large_but(b, released));
+	bool merge = fault_merges(g);
+	bool large = block_is_large_but(b, released) && !(cut && (g->nested.grows || !merge));
+	*w = leaf_for(g, f, b, word, large, merge);
 	return true;
 }
 
@@ -99,7 +107,7 @@ static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool 
 	struct age_sink old = age_sink(vm, g);
 	struct nested_leaf w;
 	group_lock(op, g);
-	enum look l = look(vm, g, f, write, &w);
+	enum look l = look(vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
 		*s = table_map(op, &g->nested, w.at, w.level, w.to, w.perm, &old.sink, fresh);
 	group_unlock(op, g);
@@ -112,7 +120,7 @@ static enum look install_cas(struct tf_vcpu *v, gfn_t f, bool write, enum tf_sta
 	struct group *g = group_of(v);
 	struct nested_leaf w;
 	section_enter(v);
-	enum look l = look(v->vm, g, f, write, &w);
+	enum look l = look(v->vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
 		*s = table_map_cas(&g->nested, w.at, w.level, w.to, w.perm, fresh);
 	section_leave(v);
@@ -186,17 +194,6 @@ static uint64_t *leaf_of(struct group *g, gfn_t f, unsigned int *level)
 	return fmt_kind(g->nested.fmt, *level, entry_read(e)) == FMT_LEAF ? e : NULL;
 }
 
-static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
-{
-	unsigned int level;
-	uint64_t *e = leaf_of(g, f, &level);
-	uint64_t a = g->nested.fmt->a;
-	if (e && (entry_and(e, ~a) & a)) {
-		frame_save_accessed(vm, f, level);
-		op_owe_flush(op);
-	}
-}
-
 /* Remove the leaf. A large one goes whole: its other frames come back by faults, and nothing is
  * allocated. */
 static void drop_leaf(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f, unsigned int level)
@@ -215,6 +212,21 @@ static void mode_nested_unmap(struct op *op, struct tf_vm *vm, struct group *g, 
 		drop_leaf(op, vm, g, f, level);
 }
 
+static void mode_nested_age(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
+{
+	unsigned int level;
+	uint64_t *e = leaf_of(g, f, &level);
+	uint64_t a = g->nested.fmt->a;
+	if (!e)
+		return;
+	if (!a) { /* whoever accesses it next makes it anew */
+		drop_leaf(op, vm, g, f, level);
+	} else if (entry_and(e, ~a) & a) {
+		frame_save_accessed(vm, f, level);
+		op_owe_flush(op, g->nested.fmt->flush);
+	}
+}
+
 static void mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	uint64_t at = f.v << TF_PAGE_SHIFT;
@@ -231,9 +243,10 @@ void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 	unsigned int level;
 	struct nested_leaf w;
 	uint64_t e = entry_read(table_lookup(&g->nested, f.v << TF_PAGE_SHIFT, &level));
-	/* Only what is mapped, and mapped for less than it could be. */
-	if (level > 0 || fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF ||
-	    look(vm, g, f, false, &w) != INSTALL)
+	/* Only what is mapped for less than it could be, or cut up. */
+	if (level > 0 || look(vm, g, f, false, true, &w) != INSTALL)
+		return;
+	if (w.level == 0 && fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF)
 		return;
 	/* Nobody has accessed what the larger leaf adds. */
 	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to,

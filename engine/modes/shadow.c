@@ -162,7 +162,7 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 	group_unlock(&op, g);
 	shadow_track(&op, vm, g, &quiet);
 	vm_op_end(&op, vm);
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 }
 
 static void root_set(struct tf_vcpu *v, struct shadow *s)
@@ -192,7 +192,7 @@ static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *
 		v->global_epoch = g->shadows.epoch;
 	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
 	v->resync_global = false;
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 	return TF_OK;
 }
 

@@ -107,10 +107,10 @@ static bool dir_grow(struct tf_vm *vm, struct group *g, uint32_t id)
 	hpa_t a;
 	if (c->dir[id / PER_PAGE])
 		return true;
-	if (vm->h->page_alloc(vm->h, g->pool.node, TF_ORDER_4K, TF_USE_TABLE, &a) != TF_OK)
+	struct shadow *page = page_new(vm->h, g->pool.node, &a);
+	if (!page)
 		return false;
-	c->dir[id / PER_PAGE] = tf_host_ptr(vm->h, a);
-	memset(c->dir[id / PER_PAGE], 0, TF_PAGE_SIZE);
+	c->dir[id / PER_PAGE] = page;
 	c->pages++;
 	return true;
 }
@@ -233,7 +233,7 @@ void shadow_zap(struct op *op, struct tf_vm *vm, struct group *g, struct shadow 
 	}
 	unlink_from_frame(vm, g, s);
 	unsigned int pages = s->role.direct ? 2 : 3;
-	pool_retire(&g->pool, op, s->page[0]);
+	pool_retire(&g->pool, op, s->page[0], TF_FLUSH_LINEAR);
 	for (unsigned int i = 1; i < pages; i++) /* the hardware never walked these */
 		pool_put(&g->pool, s->page[i]);
 	s->live = false;

@@ -179,7 +179,7 @@ static enum tf_status leaf(struct tf_vcpu *v, struct group *g, struct shadow *s,
 		     SPTE_A;
 	if (bit_get(s->present, i) && !((entry_read(&s->spt[i]) ^ e) & ~(SPTE_A | SPTE_D))) {
 		g->n.spurious_faults++; /* a stale TLB entry, or another vCPU was faster */
-		v->flush = true;
+		v->flush |= TF_FLUSH_LINEAR;
 	}
 	bool fresh = s->count == 0;
 	if (!spte_set_leaf(vm, g, s, i, e, gpte, f))

@@ -209,7 +209,7 @@ static void chain_zap(struct op *op, struct tf_vm *vm, struct group *g, const ui
 {
 	while (*head) {
 		spte_drop(vm, g, spte_shadow(&g->shadows, *head), spte_index(*head));
-		op_owe_flush(op);
+		op_owe_flush(op, TF_FLUSH_LINEAR);
 	}
 }
 
@@ -232,7 +232,7 @@ void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t 
 	for (uint32_t id = gf ? gf->rmap : 0; id; id = link_of(&g->shadows, id)->next) {
 		struct shadow *s = spte_shadow(&g->shadows, id);
 		if (entry_and(&s->spt[spte_index(id)], ~SPTE_W) & SPTE_W)
-			op_owe_flush(op);
+			op_owe_flush(op, TF_FLUSH_LINEAR);
 	}
 }
 
@@ -270,10 +270,10 @@ void rmap_age_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 	struct gframe *gf = block_gframe(b, g->id, f);
 	if (chain_age(g, *block_rmap(&vm->map, b, g->id))) {
 		frame_save_accessed(vm, f, 1);
-		op_owe_flush(op);
+		op_owe_flush(op, TF_FLUSH_LINEAR);
 	}
 	if (gf && chain_age(g, gf->rmap)) {
 		frame_save_accessed(vm, f, 0);
-		op_owe_flush(op);
+		op_owe_flush(op, TF_FLUSH_LINEAR);
 	}
 }

@@ -141,7 +141,7 @@ void shadow_track(struct op *op, struct tf_vm *vm, struct group *own, struct tra
 				mode_shadow.protect(op, vm, g, t->want[k].f);
 			}
 	/* Also a translation whose entry is gone may still be writable. */
-	op_owe_flush_all(op);
+	op_owe_flush_all(op, TF_FLUSH_ALL);
 	op_flush(op);
 	group_lock(op, own);
 	for (unsigned int k = 0; k < t->n; k++) {

@@ -36,7 +36,7 @@ static void count_pages(struct table *t, int by)
 static void retire(struct op *op, struct table *t, uint64_t page)
 {
 	count_pages(t, -1);
-	pool_retire(t->pool, op, hpa(page));
+	pool_retire(t->pool, op, hpa(page), t->fmt->flush);
 }
 
 /* Retire an unlinked table page and all under it. `level` is its entries', `at` what its first one
@@ -92,7 +92,7 @@ static void split_leaf(struct op *op, struct table *t, uint64_t *entry, unsigned
 	} while (!entry_cas(entry, &e, fmt_make_table(f, page)));
 	count_pages(t, 1);
 	/* Some CPUs stop when they find one address in the TLB in two sizes. */
-	op_owe_flush(op);
+	op_owe_flush(op, t->fmt->flush);
 }
 
 /* Is there a leaf across `at`, with one of these rights (0: any leaf)? */
@@ -162,7 +162,7 @@ static void replace_leaf(struct op *op, struct table *t, uint64_t *entry, unsign
 	uint64_t e = entry_read(entry);
 	if (fmt_leaf(f, level, e) != fmt_leaf(f, level, leaf)) {
 		e = entry_swap(entry, leaf);
-		op_owe_flush(op);
+		op_owe_flush(op, t->fmt->flush);
 		if (old)
 			old->leaf(old, at, level, e);
 		return;
@@ -170,7 +170,7 @@ static void replace_leaf(struct op *op, struct table *t, uint64_t *entry, unsign
 	while (!entry_cas(entry, &e, leaf | (e & (f->a | f->d))))
 		;
 	if (fmt_perm(f, e) & ~fmt_perm(f, leaf) & (PERM_W | PERM_X | PERM_U))
-		op_owe_flush(op);
+		op_owe_flush(op, t->fmt->flush);
 }
 
 /* Put a leaf at its level's entry, whatever is there. False: somebody changed it meanwhile. */
@@ -339,7 +339,7 @@ enum tf_status table_unmap(struct op *op, struct table *t, uint64_t from, uint64
 			continue;
 		if (cursor_kind(&c) == FMT_LEAF) {
 			uint64_t e = entry_swap(c.slot[c.level], 0);
-			op_owe_flush(op);
+			op_owe_flush(op, t->fmt->flush);
 			removed = true;
 			if (old)
 				old->leaf(old, c.at, c.level, e);
@@ -364,7 +364,7 @@ static void clear_rights(struct op *op, struct table *t, uint64_t *entry, uint64
 	uint64_t set = perm & PERM_X ? f->nx : 0;
 	while (!entry_cas(entry, &e, (e & ~clear) | set))
 		;
-	op_owe_flush(op);
+	op_owe_flush(op, t->fmt->flush);
 }
 
 enum tf_status table_protect(struct op *op, struct table *t, uint64_t from, uint64_t to,

@@ -6,23 +6,6 @@
 #include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "svm/svm.h"
-
-void vcpu_read_regs(const struct vcpu *v, struct tf_regs *r)
-{
-	const struct vmcb_save *s = &v->vmcb->save;
-
-	if (v->watched) {
-		*r = *tf_vcpu_regs(v->mmu); /* every write went through the engine */
-		return;
-	}
-	*r = (struct tf_regs){
-		.cr0 = s->cr0,
-		.cr3 = s->cr3,
-		.cr4 = s->cr4,
-		.efer = s->efer & ~EFER_SVME,
-	};
-}
 
 void vcpu_sync_regs(struct vcpu *v)
 {
@@ -38,7 +21,7 @@ static uint32_t access_flags(const struct vcpu *v, uint32_t flags)
 {
 	if (vcpu_cpl(v) == 3 && !(flags & TF_IMPLICIT))
 		flags |= TF_USER;
-	if (v->vmcb->save.rflags & RFLAGS_AC)
+	if (v->guest.rflags & RFLAGS_AC)
 		flags |= TF_AC;
 	return flags;
 }
@@ -92,18 +75,14 @@ enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, siz
 	return TF_OK;
 }
 
-static enum insn_mode mode_of(const struct vmcb *b)
+static uint64_t linear_rip(const struct vcpu *v)
 {
-	if (svm_is_long(b))
-		return INSN_64;
-	return b->save.cs.attrib & SEG_DB ? INSN_32 : INSN_16;
-}
+	uint64_t base[6];
 
-static uint64_t linear_rip(const struct vmcb *b)
-{
-	if (svm_is_long(b))
-		return b->save.rip;
-	return (uint32_t)(b->save.cs.base + b->save.rip);
+	if (vcpu_is_long(v))
+		return v->guest.rip;
+	vendor->segment_bases(v, base);
+	return (uint32_t)(base[INSN_CS] + v->guest.rip);
 }
 
 void vcpu_forget_insns(struct vcpu *v)
@@ -162,9 +141,9 @@ unsigned int vcpu_cr3_pair(const struct insn *i)
 
 const struct insn *vcpu_decode(struct vcpu *v)
 {
-	uint64_t rip = linear_rip(v->vmcb), rest_gpa;
+	uint64_t rip = linear_rip(v), rest_gpa;
 	struct insn_memo *m = &v->memo[(rip ^ rip >> 4) % INSN_MEMOS];
-	enum insn_mode mode = mode_of(v->vmcb);
+	enum insn_mode mode = v->guest.mode;
 	size_t got = to_page_end(rip, INSN_MAX);
 	enum insn_status decoded = INSN_SHORT;
 	struct tf_outcome out;
@@ -198,20 +177,12 @@ const struct insn *vcpu_decode(struct vcpu *v)
 
 void vcpu_insn_state(struct vcpu *v, struct insn_state *s, uint64_t seg_base[6])
 {
-	const struct vmcb_save *save = &v->vmcb->save;
-
-	seg_base[INSN_ES] = save->es.base;
-	seg_base[INSN_CS] = save->cs.base;
-	seg_base[INSN_SS] = save->ss.base;
-	seg_base[INSN_DS] = save->ds.base;
-	/* Never saved: the guest's are in the CPU (svm/enter.S). */
-	seg_base[INSN_FS] = x86_rdmsr(MSR_FS_BASE);
-	seg_base[INSN_GS] = x86_rdmsr(MSR_GS_BASE);
+	vendor->segment_bases(v, seg_base);
 	*s = (struct insn_state){
 		.gpr = v->gpr,
-		.rip = save->rip,
-		.rflags = save->rflags,
-		.mode = mode_of(v->vmcb),
+		.rip = v->guest.rip,
+		.rflags = v->guest.rflags,
+		.mode = v->guest.mode,
 		.seg_base = seg_base,
 	};
 }

@@ -9,8 +9,8 @@
 struct cmdline cmdline = {
 	.automatic = true,
 	.seed = 1,
-	/* As published (VEE 2011). */
 	.grain = TF_GRAIN_SPACE,
+	/* As published (VEE 2011). */
 	.dsp =
 		{
 			.period_ms = 5000,

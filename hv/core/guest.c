@@ -12,7 +12,6 @@
 #include "cpu/x86.h"
 #include "load/acpi.h"
 #include "mem/pages.h"
-#include "svm/svm.h"
 
 static struct e820 map;
 
@@ -26,10 +25,10 @@ void guest_create(void)
 {
 	struct tf_config c = {
 		.mode = vm.mode,
-		.nested = TF_NPT,
+		.nested = vendor->format,
 		.vcpus = vm.cpus,
 		.shadow_pages = cmdline.shadow_pages,
-		.host_1g = x86_cpuid(0x80000001, 0).edx & (1u << 26),
+		.host_1g = vendor->has_1g(),
 		.large_backing = true,
 		.nodes = vm.nodes.count,
 		.grouping = cmdline.groups,
@@ -58,7 +57,7 @@ void guest_create(void)
 		must(tf_vcpu_create(vm.mmu, i, vm.nodes.of_cpu[i], &v->mmu), "making a vCPU");
 		lapic_create(&v->apic, &vm.bus, i, vm.nodes.apic_id[i]);
 	}
-	svm_maps_init();
+	vendor->maps_init();
 }
 
 static enum tf_status write_guest(void *ctx, uint64_t at, const void *from, size_t n)
@@ -135,35 +134,12 @@ void guest_load(struct load_entry *entry)
 		release(&boot_info.module[i]);
 }
 
-static struct vmcb_seg segment(const struct load_segment *s)
-{
-	return (struct vmcb_seg){s->selector, s->attrib, s->limit, s->base};
-}
-
 void guest_set_entry(struct vcpu *v, const struct load_entry *e)
 {
-	struct vmcb_save *s = &v->vmcb->save;
-	struct tf_regs r = {.cr0 = e->cr0, .cr3 = e->cr3, .cr4 = e->cr4, .efer = e->efer};
+	struct tf_regs r;
 
-	s->cs = segment(&e->cs);
-	s->ds = s->es = s->ss = s->fs = s->gs = segment(&e->data);
-	s->tr = segment(&e->tr);
-	s->gdtr.base = e->gdt_base;
-	s->gdtr.limit = e->gdt_limit;
-	s->idtr.base = e->idt_base;
-	s->idtr.limit = e->idt_limit;
-	s->cr0 = e->cr0;
-	s->cr3 = e->cr3;
-	s->cr4 = e->cr4;
-	s->efer = e->efer | EFER_SVME;
-	s->rip = e->rip;
-	s->rflags = e->rflags | 2;
-	v->gpr[REG_RAX] = e->rax;
-	v->gpr[REG_RBX] = e->rbx;
-	v->gpr[REG_RDX] = 0;
-	v->gpr[REG_RSI] = e->rsi;
-	v->gpr[REG_RSP] = e->rsp;
-	x86_vmload(v->vmcb_pa);
+	vendor->start(v, e);
+	vcpu_read_regs(v, &r);
 	tf_vcpu_set_regs(v->mmu, &r);
 	v->state = VCPU_RUNNING;
 }

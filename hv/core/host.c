@@ -1,8 +1,8 @@
 /* struct tf_host on bare metal: pages from the pools, flushes and kicks by interrupt.
  *
  * A flush sets REQ_FLUSH and then looks where the CPU is. Entering the guest is the other order:
- *the CPU says "guest" and then looks at its requests (svm/run.c). So either it sees the request, or
- *we see it in the guest and interrupt it:
+ *the CPU says "guest" and then looks at its requests (virt/run.c). So either it sees the request,
+ *or we see it in the guest and interrupt it:
  *
  *	flusher                         entering CPU
  *	requests |= REQ_FLUSH           where = WHERE_GUEST
@@ -59,21 +59,27 @@ void vcpu_request(struct vcpu *v, uint32_t req)
 		apic_send(v->host_apic_id, VECTOR_KICK);
 }
 
-static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_t kinds)
 {
 	struct vcpu *me = vm.start_tsc ? vcpu_this() : NULL;
 	struct vcpu *v;
 
+	uint32_t requests = 0;
+
 	(void)h;
+	if (kinds & TF_FLUSH_LINEAR)
+		requests |= REQ_FLUSH_LINEAR;
+	if (kinds & TF_FLUSH_NESTED)
+		requests |= REQ_FLUSH_NESTED;
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		v = vm.vcpu[i];
 		if (!cpuset_has(vcpus, i) || !v)
 			continue;
 		if (v == me) {
-			v->flush = true;
+			v->flush |= kinds;
 			continue;
 		}
-		post(v, REQ_FLUSH);
+		post(v, requests);
 		if (where(v) == WHERE_GUEST)
 			apic_send(v->host_apic_id, VECTOR_KICK);
 	}
@@ -83,7 +89,7 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
 			continue;
 		uint64_t sent = x86_rdtsc();
 		while (where(v) == WHERE_GUEST &&
-		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH)) {
+		       (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) & requests)) {
 			x86_pause();
 			/* An emulator's CPU may miss an interrupt that comes as it leaves the
 			 * guest. */

@@ -16,12 +16,24 @@
 #include "cpu/x86.h"
 #include "mem/identity.h"
 #include "mem/pages.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 /* From boot/start.S. */
 void hv_main(const struct multiboot_info *mbi, uint32_t magic);
 
 #define DEFAULT_MEM (512ull << 20)
+
+static void vendor_choose(void)
+{
+	const char *wrong;
+
+	vendor = vendor_find();
+	if (!vendor)
+		vm_fail("this CPU has neither SVM (AMD virtualization) nor VMX (Intel's)");
+	wrong = vendor->check();
+	if (wrong)
+		vm_fail("%s", wrong);
+}
 
 /* What the guest gets of the machine. */
 static void read_wishes(void)
@@ -102,7 +114,7 @@ static void probe(struct vcpu *v)
 
 	if (vm.mode != TF_SHADOW && !vm.switches)
 		return;
-	wrong = svm_probe_shadow(v);
+	wrong = vendor->probe_shadow(v);
 	if (!wrong)
 		return;
 	if (!vm.automatic)
@@ -122,7 +134,7 @@ static void start_choice(struct vcpu *v)
 	};
 
 	vm.automatic = false; /* of the guest that calibrates nothing is read */
-	svm_calibrate(v);
+	virt_calibrate(v);
 	vm.automatic = true;
 	c.costs = vm.costs;
 	if (tf_choice_start(vm.mmu, &c) != TF_OK)
@@ -153,7 +165,7 @@ static void start_guest(void)
 	for (unsigned int i = 1; i < vm.cpus; i++)
 		if (!smp_start(vm.vcpu[i]))
 			vm_fail("CPU %u (APIC id %u) does not start", i, vm.vcpu[i]->host_apic_id);
-	svm_run(v);
+	virt_run(v);
 }
 
 void hv_main(const struct multiboot_info *mbi, uint32_t magic)
@@ -166,7 +178,7 @@ void hv_main(const struct multiboot_info *mbi, uint32_t magic)
 	cmdline_parse(boot_info.cmdline);
 	read_wishes();
 	vm.host = &hv_host;
-	svm_check();
+	vendor_choose();
 	pages_init();
 	identity_init();
 	pages_init_high();

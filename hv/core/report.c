@@ -37,6 +37,7 @@ static const char *const kind_name[KINDS] = {
 	[KIND_MSR_ICR] = "msr_icr",
 	[KIND_XSETBV] = "xsetbv",
 	[KIND_VMMCALL] = "vmmcall",
+	[KIND_WINDOW] = "intr_window",
 	[KIND_OTHER] = "other",
 };
 
@@ -282,11 +283,31 @@ static void put_choice(void)
 	json_close();
 }
 
+/* What was asked of the CPUs, by what had to go. */
+static void put_flushes(void)
+{
+	static const char *const name[FLUSH_KINDS] = {
+		"linear",
+		"nested",
+	};
+
+	json_open("flushes");
+	for (unsigned int k = 0; k < FLUSH_KINDS; k++) {
+		uint64_t sum = 0;
+
+		for (unsigned int i = 0; i < vm.cpus; i++)
+			sum += __atomic_load_n(&vm.vcpu[i]->flushes[k], __ATOMIC_RELAXED);
+		json_number(name[k], sum);
+	}
+	json_close();
+}
+
 static void put_all(const struct tf_counters *c)
 {
 	uint64_t now = x86_rdtsc();
 
 	json_text("mode", mode_asked());
+	json_text("virtualization", vendor->name);
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
 	json_number("tsc_khz", vm.tsc_khz);
@@ -295,6 +316,7 @@ static void put_all(const struct tf_counters *c)
 	json_number("exits_total", exits_total());
 	put_exits("exits", false);
 	put_exits("exit_cycles", true);
+	put_flushes();
 	json_number("unknown_port_reads", vm.ports.unknown_in);
 	json_number("unknown_port_writes", vm.ports.unknown_out);
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);

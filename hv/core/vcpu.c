@@ -9,7 +9,7 @@
 #include "cpu/apic.h"
 #include "cpu/x86.h"
 #include "mem/pages.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 #define BLOCKS_IN_2M (0x200000ull / VCPU_BLOCK)
 #define NODES_MAX    64u
@@ -42,8 +42,7 @@ struct vcpu *vcpu_create(unsigned int index, uint32_t host_apic_id, unsigned int
 	struct vcpu *v = (struct vcpu *)(uintptr_t)(block + VCPU_BLOCK - sizeof(*v));
 
 	memset((void *)(uintptr_t)block, 0, VCPU_BLOCK);
-	v->vmcb_pa = block + VCPU_BLOCK_VMCB;
-	v->vmcb = (struct vmcb *)(uintptr_t)v->vmcb_pa;
+	v->block = block;
 	v->index = index;
 	v->host_apic_id = host_apic_id;
 	v->virq = -1;
@@ -55,6 +54,7 @@ struct vcpu *vcpu_create(unsigned int index, uint32_t host_apic_id, unsigned int
 void vcpu_reset(struct vcpu *v, uint8_t sipi_vector)
 {
 	uint32_t family = x86_cpuid(1, 0).eax;
+	struct tf_regs regs;
 
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[REG_RDX] = family;
@@ -63,7 +63,11 @@ void vcpu_reset(struct vcpu *v, uint8_t sipi_vector)
 	v->virq = -1;
 	v->nmi_pending = false;
 	v->nmi_blocked = false;
-	svm_vmcb_reset(v, sipi_vector);
+	virt_to_nested(v);
+	v->flush = TF_FLUSH_ALL;
+	vendor->reset(v, sipi_vector);
+	vcpu_read_regs(v, &regs);
+	tf_vcpu_set_regs(v->mmu, &regs);
 	vcpu_forget_insns(v);
 }
 
@@ -93,26 +97,26 @@ __attribute__((hot)) void vcpu_inject(struct vcpu *v, unsigned int vector, uint3
 	}
 	v->event = EVENT_VALID | EVENT_TYPE_EXC | vector;
 	if (exc_has_error(vector))
-		v->event |= EVENT_HAS_ERROR | (uint64_t)error << 32;
+		v->event |= EVENT_HAS_ERROR | (uint64_t)error << EVENT_ERROR_SHIFT;
 }
 
 __attribute__((hot)) void vcpu_inject_pf(struct vcpu *v, uint32_t pfec, uint64_t cr2)
 {
-	v->vmcb->save.cr2 = cr2;
+	v->guest.cr2 = cr2;
 	vcpu_inject(v, EXC_PF, pfec);
 }
 
 void vcpu_skip(struct vcpu *v, unsigned int bytes)
 {
-	struct vmcb *b = v->vmcb;
+	struct guest *g = &v->guest;
 
-	b->save.rip += bytes;
-	if (!svm_is_long(b))
-		b->save.rip = (uint32_t)b->save.rip;
-	b->ctl.int_state = 0;
-	b->save.rflags &= ~RFLAGS_RF;
-	if (b->save.rflags & RFLAGS_TF) {
-		b->save.dr6 |= 1u << 14;
+	g->rip += bytes;
+	if (!vcpu_is_long(v))
+		g->rip = (uint32_t)g->rip;
+	g->int_shadow = false;
+	g->rflags &= ~RFLAGS_RF;
+	if (g->rflags & RFLAGS_TF) {
+		vendor->stepped(v);
 		vcpu_inject(v, EXC_DB, 0);
 	}
 }
@@ -124,5 +128,5 @@ void vcpu_timer_set(struct vcpu *v, uint64_t tsc)
 		v->timer_fired = true;
 		return;
 	}
-	svm_timer_arm(v);
+	virt_timer_arm(v);
 }

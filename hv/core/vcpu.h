@@ -15,8 +15,10 @@
 #include "decode/decode.h"
 #include "dev/lapic.h"
 #include "dev/msr.h"
-#include "svm/meter.h"
-#include "svm/vmcb.h"
+#include "virt/event.h"
+#include "virt/exit.h"
+#include "virt/meter.h"
+#include "virt/vendor.h"
 
 /* x86 numbers of the general registers, as instructions encode them. */
 enum {
@@ -94,6 +96,7 @@ enum exit_kind {
 	KIND_MSR_ICR,
 	KIND_XSETBV,
 	KIND_VMMCALL,
+	KIND_WINDOW,
 	KIND_OTHER,
 	KINDS
 };
@@ -103,7 +106,7 @@ struct exit_stats {
 	uint64_t cycles[KINDS]; /* spent outside the guest */
 };
 
-/* The vCPU's changes of mode (svm/mode.c). */
+/* The vCPU's changes of mode (virt/mode.c). */
 struct switch_stats {
 	uint64_t count;
 	uint64_t cycles, cycles_max; /* from the request, or from the wake-up, to the entry */
@@ -122,11 +125,11 @@ struct insn_memo {
 #define INSN_MEMOS 4u
 
 struct vcpu {
-	/* Guest registers while the guest is out; [REG_RAX] and [REG_RSP] too (the VMCB is only
-	 * written back right before entry). RIP, RFLAGS and segments: vmcb->save. */
+	/* The guest's registers while it is out. */
 	uint64_t gpr[16];
-	struct vmcb *vmcb;
-	uint64_t vmcb_pa;
+	struct guest guest;
+	struct exit exit;    /* the last one */
+	uint64_t block;	     /* of pages, the vCPU's own: see VCPU_BLOCK */
 	struct tf_vcpu *mmu; /* the engine's vCPU */
 	uint32_t index;	     /* 0.. */
 	uint32_t host_apic_id;
@@ -135,24 +138,28 @@ struct vcpu {
 	bool spaces;	     /* some address spaces may run on shadow tables, each by its mode */
 	bool gated;	     /* this exit takes it to the shadow tables of its address space */
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
-	bool shadow;	  /* the VMCB is set up for a shadow root now; only if watched */
-	bool flush;	  /* the next entry flushes the TLB */
 	bool timer_fired; /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;
 
-	/* What the next entry injects: EVENTINJ format; 0 none. */
-	uint64_t event;
+	/* What the next entry is to be like (virt/vendor.h). */
+	uint64_t root;	    /* of the nested tables, or CR3 on shadow tables */
+	bool shadow;	    /* it is a shadow root; only if watched */
+	uint8_t intercepts; /* INTERCEPT_* */
+	bool stale;	    /* the two above have changed since the last entry */
+	uint32_t flush;	    /* TF_FLUSH_*: forgets these translations first */
+	uint64_t event;	    /* is injected (virt/event.h); 0 none */
+	int virq;	    /* the vector that is offered as interrupt; -1 none */
 	/* An interrupt whose delivery faulted: it goes in when the fault's handler allows. */
 	uint64_t event_later;
-	int virq; /* the vector offered as virtual interrupt (V_IRQ); -1 none */
 
-	uint64_t guest_deadline; /* host TSC when the guest's timer is due; 0 none */
-	uint64_t armed;		 /* what the real timer is set to */
-	uint64_t exit_tsc;	 /* when the current exit began */
-	uint64_t xcr0;		 /* the guest's */
-	uint64_t host_cr4;	 /* of its CPU, while it runs */
-	uint64_t space_entries;	 /* to shadow tables, for an address space */
-	uint64_t switch_tsc;	 /* it changes the mode since then; 0: it does not */
+	uint64_t guest_deadline;       /* host TSC when the guest's timer is due; 0 none */
+	uint64_t armed;		       /* what the real timer is set to */
+	uint64_t exit_tsc;	       /* when the current exit began */
+	uint64_t xcr0;		       /* the guest's */
+	uint64_t host_cr4;	       /* of its CPU, while it runs */
+	uint64_t flushes[FLUSH_KINDS]; /* asked of the CPU */
+	uint64_t space_entries;	       /* to shadow tables, for an address space */
+	uint64_t switch_tsc;	       /* it changes the mode since then; 0: it does not */
 	/* Awake, in the guest and in exits, by what it ran on: enum tf_mode. Of these, in the
 	 * guest. */
 	uint64_t mode_cycles[2];
@@ -173,13 +180,16 @@ struct vcpu {
 	struct insn_memo memo[INSN_MEMOS];
 };
 
-/* A block of pages holds all that one vCPU has: host save area, VMCB, stack, and the struct at the
- * very top:
+/* A block of pages holds all that one vCPU has: what the vendor keeps of the host, its control
+ * block, stack, and the struct at the very top:
  *
- *	0x0000 host save area   0x1000 VMCB   0x2000 ... stack ...   struct vcpu 0x8000
+ *	0x0000 host save area (SVM)   0x1000 VMCB   0x2000 ... stack ...   struct vcpu 0x8000
+ *	0x0000 VMXON region (VMX)     0x1000 VMCS   0x2000 struct vmx_vcpu  0x3000 ... stack ...
  */
-#define VCPU_BLOCK	0x8000ull
-#define VCPU_BLOCK_VMCB 0x1000ull
+#define VCPU_BLOCK	   0x8000ull
+#define VCPU_BLOCK_HOST	   0x0000ull
+#define VCPU_BLOCK_CONTROL 0x1000ull
+#define VCPU_BLOCK_OWN	   0x2000ull
 
 /* Where a vCPU's CPU is, for those who want it to notice something. */
 enum vcpu_where {
@@ -189,13 +199,14 @@ enum vcpu_where {
 };
 
 enum {
-	REQ_KICK = 1u << 0,  /* look at the virtual APIC again */
-	REQ_FLUSH = 1u << 1, /* forget all translations before entry */
-	REQ_INIT = 1u << 2,
-	REQ_SIPI = 1u << 3,
-	REQ_NMI = 1u << 4,
-	REQ_STOP = 1u << 5, /* the VM ends */
-	REQ_MODE = 1u << 6, /* go over to vm.mode_wanted */
+	REQ_KICK = 1u << 0,	    /* look at the virtual APIC again */
+	REQ_FLUSH_LINEAR = 1u << 1, /* forget these translations before entry: TF_FLUSH_* */
+	REQ_FLUSH_NESTED = 1u << 2,
+	REQ_INIT = 1u << 3,
+	REQ_SIPI = 1u << 4,
+	REQ_NMI = 1u << 5,
+	REQ_STOP = 1u << 6, /* the VM ends */
+	REQ_MODE = 1u << 7, /* go over to vm.mode_wanted */
 };
 
 /* The vCPU of the CPU that we are on: by the stack pointer. */
@@ -232,7 +243,12 @@ void vcpu_skip(struct vcpu *v, unsigned int bytes);
 void vcpu_timer_set(struct vcpu *v, uint64_t tsc);
 
 /* The guest's control registers as they are now. */
-void vcpu_read_regs(const struct vcpu *v, struct tf_regs *r);
+static inline void vcpu_read_regs(const struct vcpu *v, struct tf_regs *r)
+{
+	const struct guest *g = &v->guest;
+
+	*r = (struct tf_regs){.cr0 = g->cr0, .cr3 = g->cr3, .cr4 = g->cr4, .efer = g->efer};
+}
 /* The engine's idea of the guest's control registers, brought up to date. Call before tf_walk(). */
 void vcpu_sync_regs(struct vcpu *v);
 
@@ -258,9 +274,15 @@ static inline uint64_t vcpu_awake(const struct vcpu *v)
 	return v->mode_cycles[TF_NESTED] + v->mode_cycles[TF_SHADOW];
 }
 
+/* Is the guest in 64-bit mode? */
+static inline bool vcpu_is_long(const struct vcpu *v)
+{
+	return v->guest.mode == INSN_64;
+}
+
 static inline unsigned int vcpu_cpl(const struct vcpu *v)
 {
-	return v->vmcb->save.cpl;
+	return v->guest.cpl;
 }
 
 #endif

@@ -34,11 +34,11 @@ struct vm {
 	struct ports ports;
 	struct msr_shared msr;
 	struct vcpu *vcpu[TF_MAX_VCPUS];
-	/* The last request to change the mode; atomic, from any CPU (svm/mode.c). */
+	/* The last request to change the mode; atomic, from any CPU (virt/mode.c). */
 	uint32_t mode_wanted;
 	uint64_t switch_tsc; /* when it was made */
 	uint64_t switch_count;
-	struct tf_costs costs;	     /* if the mode is chosen: what svm_calibrate() measured */
+	struct tf_costs costs;	     /* if the mode is chosen: what virt_calibrate() measured */
 	uint64_t calibration_cycles; /* how long that took */
 	uint32_t com1_irq;	     /* atomic: the real COM1 interrupted */
 	uint32_t ending;	     /* atomic: vm_end() was called */

@@ -11,7 +11,7 @@
 #include "cpu/trap.h"
 #include "cpu/x86.h"
 #include "mem/identity.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 #define AP_BASE	     0x8000ull /* as in boot/ap.S */
 #define INIT_WAIT_US 10000
@@ -70,7 +70,7 @@ void smp_cpu_init(struct vcpu *v)
 {
 	trap_load();
 	apic_enable();
-	svm_enable(v);
+	vendor->enable(v);
 }
 
 void smp_ap_main(void)
@@ -86,7 +86,7 @@ void smp_ap_main(void)
 	msr_create(&v->msr, vm.vcpu[0]->msr.tsc_offset);
 	vcpu_reset(v, 0);
 	__atomic_store_n(&v->online, 1, __ATOMIC_RELEASE);
-	svm_run(v);
+	virt_run(v);
 }
 
 void smp_on_stack(struct vcpu *v, void (*fn)(void))

@@ -6,7 +6,7 @@
 
 #include "core/vcpu.h"
 
-/* Start the CPU of v on its stack; it ends up in svm_run() and waits there for the guest's SIPI.
+/* Start the CPU of v on its stack; it ends up in virt_run() and waits there for the guest's SIPI.
  * False: it did not come. */
 bool smp_start(struct vcpu *v);
 

@@ -1,7 +1,7 @@
 /* The guest's MSRs: which go straight to the CPU, which are ours, and that all else is #GP.
  *
- * Left to the caller, who keeps them in its VMCB: EFER. The local APIC's MSRs are handed to
- * dev/lapic.h here, so an MSR exit needs but one call.
+ * Left to the caller, who keeps it with the control registers: EFER. The local APIC's MSRs are
+ * handed to dev/lapic.h here, so an MSR exit needs but one call.
  *
  * Locks: none. struct msr_vcpu belongs to its vCPU's CPU; struct msr_shared is written with single
  * 64-bit stores (a guest that sets MTRRs writes the same values on all its CPUs).
@@ -37,7 +37,7 @@ struct msr_shared {
 struct msr_vcpu {
 	uint64_t pat;
 	uint64_t tsc_adjust;
-	uint64_t tsc_offset; /* guest TSC = host TSC + this: the caller loads it into the VMCB */
+	uint64_t tsc_offset; /* guest TSC = host TSC + this: the caller has it loaded */
 	uint64_t hwcr;
 	uint64_t debugctl;
 	uint64_t misc_enable;

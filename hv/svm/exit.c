@@ -1,313 +1,137 @@
-/* Guest exits: which is which, and the short ones. APM vol. 2, appendix C.
+/* SVM's exit codes as struct exit. APM vol. 2, appendix C, 15.9 to 15.12, 15.25.6.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "core/log.h"
-#include "core/vm.h"
-#include "cpu/x86.h"
-#include "svm/maps.h"
 #include "svm/svm.h"
 
-#define KVM_HYPERCALL_SEND_IPI 10
-#define KVM_ENOSYS	       (-1000)
-#define KVM_EPERM	       (-1)
+#define IOIO_A16 (1u << 7)
+#define IOIO_A32 (1u << 8)
 
-void svm_skip(struct vcpu *v, unsigned int fallback)
+static void nested_fault(struct exit *e, const struct vmcb_control *c)
 {
-	const struct vmcb *b = v->vmcb;
-
-	if (svm_has_nrip && b->ctl.next_rip)
-		vcpu_skip(v, (unsigned int)(b->ctl.next_rip - b->save.rip));
-	else
-		vcpu_skip(v, fallback);
+	e->fault.gpa = c->exit_info2;
+	e->fault.has_gva = false;
+	e->fault.flags = 0;
+	if (c->exit_info1 & TF_PF_W)
+		e->fault.flags |= TF_WRITE;
+	if (c->exit_info1 & TF_PF_I)
+		e->fault.flags |= TF_FETCH;
+	if (c->exit_info1 & NPF_GPT)
+		e->fault.flags |= TF_WALK;
 }
 
-/* The guest's XCR0 is never switched: some CPUs let XSETBV through in spite of the intercept. */
-static uint64_t host_xcr0(void)
+/* There are no decode assists to count on: the instruction is to be looked at. */
+static void control_register(struct exit *e, unsigned int number)
 {
-	uint32_t lo = 1, hi = 0;
-
-	if (x86_read_cr4() & CR4_OSXSAVE)
-		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
+	e->told = false;
+	e->cr.number = (uint8_t)number;
 }
 
-static void exit_cpuid(struct vcpu *v)
+static void io(struct exit *e, const struct vmcb *b)
 {
-	const struct cpuid_vcpu state = {
-		.apic_id = v->apic.id,
-		.apic_enabled = v->apic.base & APIC_BASE_EN,
-		.cr4 = v->vmcb->save.cr4,
-		.xcr0 = host_xcr0(),
-	};
-	struct cpuid_regs r;
+	uint32_t info = (uint32_t)b->ctl.exit_info1;
 
-	v->kind = KIND_CPUID;
-	cpuid_guest(&vm.cpuid, &state, (uint32_t)v->gpr[REG_RAX], (uint32_t)v->gpr[REG_RCX], &r);
-	v->gpr[REG_RAX] = r.eax;
-	v->gpr[REG_RBX] = r.ebx;
-	v->gpr[REG_RCX] = r.ecx;
-	v->gpr[REG_RDX] = r.edx;
-	svm_skip(v, 2);
+	e->length = (uint8_t)(b->ctl.exit_info2 - b->save.rip);
+	e->io.port = (uint16_t)IOIO_PORT(info);
+	e->io.size = IOIO_SIZE(info);
+	e->io.in = info & IOIO_IN;
+	e->io.string = info & IOIO_STRING;
+	e->io.rep = info & IOIO_REP;
+	e->io.address_mask = info & IOIO_A16 ? 0xffff : info & IOIO_A32 ? 0xffffffff : UINT64_MAX;
 }
 
-static enum exit_kind msr_kind(uint32_t msr)
+/* An IRET ends the guest's NMI handler: NMIs may come again. The CPU runs it when we enter. */
+static void iret(struct vmcb *b)
 {
-	switch (msr) {
-	case MSR_TSC_DEADLINE:
-	case MSR_X2APIC_FIRST + 0x38:
-		return KIND_MSR_TIMER;
-	case MSR_X2APIC_FIRST + 0x0b:
-		return KIND_MSR_EOI;
-	case MSR_X2APIC_FIRST + 0x30:
-		return KIND_MSR_ICR;
-	case MSR_EFER:
-		return KIND_EFER;
+	b->ctl.intercept1 &= ~INT1_IRET;
+}
+
+static enum exit_reason reason(struct exit *e, struct vmcb *b)
+{
+	const struct vmcb_control *c = &b->ctl;
+
+	switch (c->exit_code) {
+	case VMEXIT_INTR:
+		return EXIT_INTERRUPT;
+	case VMEXIT_NMI:
+		return EXIT_NMI;
+	case VMEXIT_IRET:
+		iret(b);
+		return EXIT_NMI_OPEN;
+	case VMEXIT_NPF:
+		nested_fault(e, c);
+		return EXIT_NESTED_FAULT;
+	case VMEXIT_PF:
+		e->fault.code = (uint32_t)c->exit_info1;
+		e->fault.gva = c->exit_info2;
+		return EXIT_PAGE_FAULT;
+	case VMEXIT_CR0_WRITE:
+	case VMEXIT_CR0_SEL:
+		control_register(e, 0);
+		return EXIT_CR;
+	case VMEXIT_CR3_READ:
+	case VMEXIT_CR3_WRITE:
+		control_register(e, 3);
+		return EXIT_CR;
+	case VMEXIT_CR4_WRITE:
+		control_register(e, 4);
+		return EXIT_CR;
+	case VMEXIT_CR8_WRITE:
+		control_register(e, 8);
+		return EXIT_CR;
+	case VMEXIT_INVLPG:
+		e->told = false;
+		return EXIT_INVLPG;
+	case VMEXIT_INVPCID:
+		return EXIT_INVPCID;
+	case VMEXIT_MSR:
+		e->msr.write = c->exit_info1 & 1;
+		return EXIT_MSR;
+	case VMEXIT_CPUID:
+		return EXIT_CPUID;
+	case VMEXIT_HLT:
+		return EXIT_HLT;
+	case VMEXIT_IOIO:
+		io(e, b);
+		return EXIT_IO;
+	case VMEXIT_XSETBV:
+		return EXIT_XSETBV;
+	case VMEXIT_VMMCALL:
+		return EXIT_HYPERCALL;
+	case VMEXIT_WBINVD:
+	case VMEXIT_INVD:
+		return EXIT_CACHE;
+	case VMEXIT_RDPMC:
+	case VMEXIT_TASKSW:
+		return EXIT_REFUSED;
+	case VMEXIT_INVLPGA:
+	case VMEXIT_VMRUN:
+	case VMEXIT_VMLOAD:
+	case VMEXIT_VMLOAD + 1: /* VMSAVE, STGI, CLGI */
+	case VMEXIT_VMLOAD + 2:
+	case VMEXIT_VMLOAD + 3:
+	case VMEXIT_SKINIT:
+	case VMEXIT_MONITOR:
+	case VMEXIT_MWAIT:
+	case VMEXIT_MWAIT + 1:
+	case VMEXIT_RDPRU:
+		return EXIT_ABSENT;
+	case VMEXIT_SHUTDOWN:
+		return EXIT_SHUTDOWN;
+	case VMEXIT_INVALID:
+	case (uint32_t)VMEXIT_INVALID:
+		return EXIT_INVALID;
 	default:
-		return KIND_MSR;
+		return EXIT_UNKNOWN;
 	}
 }
 
-static bool msr_do(struct vcpu *v, uint32_t msr, bool write, uint64_t *value)
+__attribute__((hot)) void svm_decode(struct vcpu *v)
 {
-	enum msr_result r;
+	struct vmcb *b = vmcb_of(v);
+	struct exit *e = &v->exit;
 
-	if (msr == MSR_EFER) {
-		if (write)
-			return exit_efer_write(v, *value);
-		*value = exit_efer_read(v);
-		return true;
-	}
-	r = write ? msr_write(&vm.msr, &v->msr, &v->apic, &vm.cpuid, msr, *value)
-		  : msr_read(&vm.msr, &v->msr, &v->apic, &vm.cpuid, msr, value);
-	switch (r) {
-	case MSR_TSC:
-		v->vmcb->ctl.tsc_offset = v->msr.tsc_offset;
-		lapic_timer_check(&v->apic);
-		return true;
-	case MSR_PAT:
-		v->vmcb->save.g_pat = v->msr.pat;
-		return true;
-	case MSR_OK:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static void exit_msr(struct vcpu *v)
-{
-	bool write = v->vmcb->ctl.exit_info1 & 1;
-	uint32_t msr = (uint32_t)v->gpr[REG_RCX];
-	uint64_t value = (v->gpr[REG_RDX] << 32) | (uint32_t)v->gpr[REG_RAX];
-
-	v->kind = msr_kind(msr);
-	if (!msr_do(v, msr, write, &value)) {
-		log_debug("vcpu %u: %s of MSR %x refused", v->index, write ? "write" : "read", msr);
-		vcpu_inject(v, EXC_GP, 0);
-		return;
-	}
-	if (!write) {
-		v->gpr[REG_RAX] = (uint32_t)value;
-		v->gpr[REG_RDX] = value >> 32;
-	}
-	svm_skip(v, 2);
-}
-
-static void exit_hlt(struct vcpu *v)
-{
-	v->kind = KIND_HLT;
-	svm_skip(v, 1);
-	if (!v->event)
-		v->state = VCPU_HALTED;
-}
-
-static void exit_xsetbv(struct vcpu *v)
-{
-	uint64_t value = (v->gpr[REG_RDX] << 32) | (uint32_t)v->gpr[REG_RAX];
-
-	v->kind = KIND_XSETBV;
-	if (!(v->vmcb->save.cr4 & CR4_OSXSAVE)) {
-		vcpu_inject(v, EXC_UD, 0);
-		return;
-	}
-	if (vcpu_cpl(v) || (uint32_t)v->gpr[REG_RCX] || !cpuid_xcr0_valid(&vm.cpuid, value) ||
-	    x86_xsetbv_safe(0, value)) {
-		vcpu_inject(v, EXC_GP, 0);
-		return;
-	}
-	svm_skip(v, 3);
-}
-
-/* KVM's hypercalls, as far as CPUID promises them. */
-static void exit_vmmcall(struct vcpu *v)
-{
-	int64_t result = KVM_ENOSYS;
-
-	v->kind = KIND_VMMCALL;
-	if (vcpu_cpl(v))
-		result = KVM_EPERM;
-	else if (v->gpr[REG_RAX] == KVM_HYPERCALL_SEND_IPI && vm.cpuid.kvm_pv_ipi)
-		result = lapic_kvm_ipi(&vm.bus, v->index, v->gpr[REG_RBX], v->gpr[REG_RCX],
-				       v->gpr[REG_RDX], v->gpr[REG_RSI]);
-	v->gpr[REG_RAX] = (uint64_t)result;
-	svm_skip(v, 3);
-}
-
-/* The NMI handler's IRET: NMIs may come again. The CPU runs it when we enter. */
-static void exit_iret(struct vcpu *v)
-{
-	v->kind = KIND_IRET;
-	v->nmi_blocked = false;
-	v->vmcb->ctl.intercept1 &= ~INT1_IRET;
-}
-
-static _Noreturn void exit_unknown(struct vcpu *v)
-{
-	const struct vmcb *b = v->vmcb;
-
-	log_error(
-		"unexpected exit %lx info1 %lx info2 %lx at %lx, cr0 %lx cr3 %lx cr4 %lx efer %lx",
-		b->ctl.exit_code, b->ctl.exit_info1, b->ctl.exit_info2, b->save.rip, b->save.cr0,
-		b->save.cr3, b->save.cr4, b->save.efer);
-	log_info(
-		"vcpu %u: event %lx was %lx, int_ctl %lx, asid %u of %u, rflags %lx rsp %lx cpl %u",
-		v->index, b->ctl.event_inj, b->ctl.exit_int_info, b->ctl.int_ctl, b->ctl.asid,
-		svm_asids, b->save.rflags, b->save.rsp, b->save.cpl);
-	vm_end(END_ASSERT, 0);
-}
-
-/* VMRUN refused the VMCB. In an emulator (QEMU) the guest's own write of an illegal CR3 or CR4 ends
- * like that, with the guest's RIP at the instruction: it gets the #GP that silicon would raise. */
-static void exit_invalid(struct vcpu *v)
-{
-	const struct insn *i;
-
-	if (v->event)
-		exit_unknown(v); /* not even the #GP went in */
-	i = vcpu_decode(v);
-	if (!i || i->kind != INSN_CR_WRITE)
-		exit_unknown(v);
-	vcpu_inject(v, EXC_GP, 0);
-}
-
-/* The entries that lead to an address in the guest's 4-level tables, for the log. */
-static void log_walk(const char *what, uint64_t cr3, uint64_t va)
-{
-	uint64_t at = cr3 & ~(uint64_t)TF_PAGE_MASK, e[4] = {0};
-
-	for (int level = 3; level >= 0; level--) {
-		at = (at & 0x000ffffffffff000ull) + 8 * (va >> (12 + 9 * level) & 511);
-		if (tf_mem_read(vm.mmu, gpa(at), &e[level], sizeof(e[level])) != TF_OK)
-			break;
-		if (!(e[level] & 1) || (level && (e[level] & 1 << 7)))
-			break;
-		at = e[level];
-	}
-	log_info("%s %lx: %lx %lx %lx %lx", what, va, e[3], e[2], e[1], e[0]);
-}
-
-static _Noreturn void exit_shutdown(struct vcpu *v)
-{
-	const struct vmcb_save *s = &v->vmcb->save;
-	const struct vmcb_control *c = &v->vmcb->ctl;
-
-	log_info("vcpu %u: triple fault at %lx, rsp %lx, rflags %lx, cs %x, cr0 %lx cr2 %lx cr3 "
-		 "%lx cr4 %lx "
-		 "efer %lx, idt %lx",
-		 v->index, s->rip, s->rsp, s->rflags, s->cs.selector, s->cr0, s->cr2, s->cr3,
-		 s->cr4, s->efer, s->idtr.base);
-	log_info("vcpu %u: int_ctl %lx, event %lx, exit_int %lx, nested cr3 %lx", v->index,
-		 c->int_ctl, c->event_inj, c->exit_int_info, c->nested_cr3);
-	if ((s->efer & EFER_LMA) && !(s->cr4 & 1 << 12)) {
-		log_walk("rip", s->cr3, s->rip);
-		log_walk("rsp", s->cr3, s->rsp);
-		log_walk("cr2", s->cr3, s->cr2);
-	}
-	vm_end(END_TRIPLE_FAULT, 0);
-}
-
-__attribute__((hot)) void svm_exit(struct vcpu *v)
-{
-	v->kind = KIND_OTHER;
-	switch (v->vmcb->ctl.exit_code) {
-	case EXIT_NPF:
-		exit_nested_fault(v);
-		break;
-	case EXIT_PF:
-		exit_page_fault(v);
-		break;
-	case EXIT_CR3_READ:
-		exit_cr3_read(v);
-		break;
-	case EXIT_CR3_WRITE:
-	case EXIT_CR4_WRITE:
-	case EXIT_CR8_WRITE:
-		exit_cr_write(v);
-		break;
-	case EXIT_CR0_WRITE:
-	case EXIT_CR0_SEL:
-		exit_cr0(v);
-		break;
-	case EXIT_INVLPG:
-		exit_invlpg(v);
-		break;
-	case EXIT_INVPCID:
-		exit_invpcid(v);
-		break;
-	case EXIT_MSR:
-		exit_msr(v);
-		break;
-	case EXIT_CPUID:
-		exit_cpuid(v);
-		break;
-	case EXIT_HLT:
-		exit_hlt(v);
-		break;
-	case EXIT_IOIO:
-		exit_io(v);
-		break;
-	case EXIT_NMI:
-		v->kind = KIND_NMI;
-		break;
-	case EXIT_IRET:
-		exit_iret(v);
-		break;
-	case EXIT_XSETBV:
-		exit_xsetbv(v);
-		break;
-	case EXIT_VMMCALL:
-		exit_vmmcall(v);
-		break;
-	case EXIT_WBINVD:
-	case EXIT_INVD:
-		/* Guest memory is coherent whatever it does to the caches. */
-		svm_skip(v, 2);
-		break;
-	case EXIT_RDPMC:
-	case EXIT_TASKSW:
-		vcpu_inject(v, EXC_GP, 0);
-		break;
-	case EXIT_INVLPGA:
-	case EXIT_VMRUN:
-	case EXIT_VMLOAD:
-	case EXIT_VMLOAD + 1:
-	case EXIT_VMLOAD + 2:
-	case EXIT_VMLOAD + 3:
-	case EXIT_SKINIT:
-	case EXIT_MONITOR:
-	case EXIT_MWAIT:
-	case EXIT_MWAIT + 1:
-	case EXIT_RDPRU:
-		/* CPUID says that these do not exist. */
-		vcpu_inject(v, EXC_UD, 0);
-		break;
-	case EXIT_SHUTDOWN:
-		exit_shutdown(v);
-	case EXIT_INVALID:
-	case (uint32_t)EXIT_INVALID:
-		exit_invalid(v);
-		break;
-	default:
-		exit_unknown(v);
-	}
+	e->length = 0;
+	if (svm_cpu.has_nrip && b->ctl.next_rip)
+		e->length = (uint8_t)(b->ctl.next_rip - b->save.rip);
+	e->reason = (uint8_t)reason(e, b);
 }

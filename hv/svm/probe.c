@@ -31,13 +31,13 @@ static struct vmcb_seg table(const struct table_pointer *p)
 /* Interrupts stay off, and an NMI finds the hypervisor's handler and the unused stack below us. */
 static void probe_create(const struct vcpu *v)
 {
-	struct vmcb_control *c = &v->vmcb->ctl;
-	struct vmcb_save *s = &v->vmcb->save;
+	struct vmcb_control *c = &vmcb_of(v)->ctl;
+	struct vmcb_save *s = &vmcb_of(v)->save;
 	struct table_pointer gdt, idt;
 
 	__asm__ volatile("sgdt %0" : "=m"(gdt));
 	__asm__ volatile("sidt %0" : "=m"(idt));
-	memset(v->vmcb, 0, sizeof(*v->vmcb));
+	memset(vmcb_of(v), 0, sizeof(struct vmcb));
 	c->cr_read = 1u << 3;
 	c->intercept1 = INT1_HLT | INT1_SHUTDOWN;
 	c->intercept2 = INT2_VMRUN; /* VMRUN demands it */
@@ -56,7 +56,7 @@ static void probe_create(const struct vcpu *v)
 	s->dr7 = 0x400;
 	s->rflags = 2;
 	s->rip = (uintptr_t)probe_guest;
-	s->rsp = v->vmcb_pa + 0x2000;
+	s->rsp = vmcb_pa(v) + 0x2000;
 }
 
 const char *svm_probe_shadow(struct vcpu *v)
@@ -64,12 +64,12 @@ const char *svm_probe_shadow(struct vcpu *v)
 	uint64_t code;
 
 	probe_create(v);
-	svm_enter(v->gpr, v->vmcb_pa);
+	svm_enter(v->gpr, vmcb_pa(v));
 	x86_stgi();
-	code = v->vmcb->ctl.exit_code;
-	if (code == EXIT_HLT)
+	code = vmcb_of(v)->ctl.exit_code;
+	if (code == VMEXIT_HLT)
 		return "this machine does not intercept reads of CR3 (QEMU 10.0 has that fault)";
-	if (code == EXIT_CR3_READ)
+	if (code == VMEXIT_CR3_READ)
 		return NULL;
 	log_info("the probe of shadow mode ended with exit 0x%lx, not with a read of CR3", code);
 	return "this machine does not run a guest without nested paging";

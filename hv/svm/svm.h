@@ -1,4 +1,4 @@
-/* AMD SVM: enabling it, the VMCB, the run loop.
+/* AMD SVM: the pieces of svm_vendor (virt/vendor.h) that lie in more than one file.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_SVM_SVM_H
@@ -8,79 +8,52 @@
 #include <stdint.h>
 
 #include "core/vcpu.h"
+#include "svm/vmcb.h"
 
 /* Segment attributes as the VMCB packs them. */
 #define SEG_L  (1u << 9)
 #define SEG_DB (1u << 10)
 
-/* ASIDs that the CPU has, the host's 0 among them; set by svm_check(). */
-extern uint32_t svm_asids;
+#define SVM_IOPM_BYTES	(3 * 4096)
+#define SVM_MSRPM_BYTES (2 * 4096)
 
-/* Does this CPU have what we need? Ends the VM with one clear line if not. */
-void svm_check(void);
-/* Turn SVM on; on each CPU. */
-void svm_enable(struct vcpu *v);
-/* Can a shadow root work on this machine? NULL if so, else what is wrong. Own CPU, after
- * svm_enable() and before v's first reset: it runs a guest in v's VMCB. */
-const char *svm_probe_shadow(struct vcpu *v);
-/* Measure what things cost here: vm.costs (svm/calibrate.c). Own CPU, the only one that runs, and
- * its interrupts are off; after guest_create(), and where shadow roots work. v is as it was
- * afterwards, but for its VMCB, which is to be reset. */
-void svm_calibrate(struct vcpu *v);
-/* The permission maps, shared by all vCPUs; once, after vm.ports is set up. */
-void svm_maps_init(void);
+/* What the CPU has; constant after svm_check(). */
+struct svm_cpu {
+	uint32_t asids; /* the host's 0 among them */
+	bool has_nrip;	/* it stores the next instruction's address at an exit */
+};
+extern struct svm_cpu svm_cpu;
 
-/* The VMCB as after INIT, starting at sipi_vector << 12; own CPU (loads FS, GS, TR, LDTR). */
-void svm_vmcb_reset(struct vcpu *v, uint8_t sipi_vector);
-/* Is the guest in 64-bit mode? */
-static inline bool svm_is_long(const struct vmcb *b)
+/* The permission maps, shared by all vCPUs; constant after svm_vendor.maps_init(). */
+extern uint8_t svm_iopm[SVM_IOPM_BYTES];
+extern uint8_t svm_msrpm[SVM_MSRPM_BYTES];
+
+static inline uint64_t vmcb_pa(const struct vcpu *v)
 {
-	return (b->save.efer & (1u << 10)) && (b->save.cs.attrib & SEG_L);
+	return v->block + VCPU_BLOCK_CONTROL;
 }
 
-/* Set the real timer to the earlier of the guest's deadline and the hypervisor's own. */
-void svm_timer_arm(struct vcpu *v);
+static inline struct vmcb *vmcb_of(const struct vcpu *v)
+{
+	return (struct vmcb *)(uintptr_t)vmcb_pa(v);
+}
 
-/* svm/mode.c. Have every vCPU go over to another mode, unless somebody had it do so meanwhile; any
- * CPU. */
-void svm_switch(enum tf_mode from, enum tf_mode to);
-/* Go over to the mode that was asked for last; own CPU, not in the guest. */
-void svm_take_mode(struct vcpu *v);
-/* The entry that ends the change comes now. */
-void svm_switched(struct vcpu *v);
-/* The vCPU's address space has shadow mode, or has not; own CPU, around a load. */
-void svm_space_to_shadow(struct vcpu *v);
-void svm_space_to_nested(struct vcpu *v);
-/* Intercept what tells the engine the guest's registers, or do not. */
-void svm_watch(struct vcpu *v, bool on);
-/* Set the VMCB up for a root of the other kind; the root itself is the caller's. */
-void svm_to_shadow(struct vcpu *v);
-void svm_to_nested(struct vcpu *v);
+/* svm/vmcb.c */
+void svm_reset(struct vcpu *v, uint8_t sipi_vector);
+void svm_start(struct vcpu *v, const struct load_entry *e);
+void svm_segment_bases(const struct vcpu *v, uint64_t base[6]);
+void svm_dump(const struct vcpu *v);
 
-/* One entry and its exit, which is left to be handled. Own CPU, GIF clear; requests of other CPUs
- * are not looked at. */
-void svm_once(struct vcpu *v);
+/* svm/run.c */
+void svm_prepare(struct vcpu *v);
+void svm_run(struct vcpu *v);
+void svm_leave(struct vcpu *v);
 
-/* The vCPU's life; never returns. */
-_Noreturn void svm_run(struct vcpu *v);
+/* svm/exit.c: struct exit from the VMCB, but for its event. */
+void svm_decode(struct vcpu *v);
 
-/* One exit handled (svm/exit.c). */
-void svm_exit(struct vcpu *v);
-
-/* Exit handlers by file. */
-void exit_cr_write(struct vcpu *v);
-void exit_cr3_read(struct vcpu *v);
-void exit_cr0(struct vcpu *v);
-void exit_invlpg(struct vcpu *v);
-void exit_invpcid(struct vcpu *v);
-bool exit_efer_write(struct vcpu *v, uint64_t value);
-uint64_t exit_efer_read(const struct vcpu *v);
-void exit_page_fault(struct vcpu *v);
-void exit_nested_fault(struct vcpu *v);
-void exit_io(struct vcpu *v);
-
-/* The instruction's length: the CPU's answer if it gives one, else `fallback`. */
-void svm_skip(struct vcpu *v, unsigned int fallback);
+/* svm/probe.c */
+const char *svm_probe_shadow(struct vcpu *v);
 
 /* svm/enter.S: into the guest and back; GIF is clear before and after. */
 void svm_enter(uint64_t *gpr, uint64_t vmcb_pa);

@@ -33,10 +33,10 @@ struct vmcb_control {
 	uint64_t int_state; /* 0x068 bit 0: interrupt shadow */
 	uint64_t exit_code; /* 0x070 */
 	uint64_t exit_info1, exit_info2;
-	uint64_t exit_int_info; /* 0x088 */
+	uint64_t exit_int_info; /* 0x088, as event_inj */
 	uint64_t nested_ctl;	/* 0x090 bit 0: NP_ENABLE */
 	uint64_t avic_bar, ghcb_pa;
-	uint64_t event_inj;  /* 0x0a8 */
+	uint64_t event_inj;  /* 0x0a8: virt/event.h */
 	uint64_t nested_cr3; /* 0x0b0 */
 	uint64_t lbr_ctl;
 	uint32_t clean; /* 0x0c0 VMCB_CLEAN_* */
@@ -135,73 +135,63 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "vmcb");
 
 #define VMCB_INT_SHADOW 1ull
 
-/* event_inj and exit_int_info */
-#define EVENT_TYPE_INTR	  (0ull << 8)
-#define EVENT_TYPE_NMI	  (2ull << 8)
-#define EVENT_TYPE_EXC	  (3ull << 8)
-#define EVENT_TYPE_SOFT	  (4ull << 8)
-#define EVENT_TYPE_MASK	  (7ull << 8)
-#define EVENT_HAS_ERROR	  (1ull << 11)
-#define EVENT_VALID	  (1ull << 31)
-#define EVENT_VECTOR_MASK 0xffull
-
 #define TLB_KEEP      0
 #define TLB_FLUSH_ALL 1
 
 /* exit codes */
 enum {
-	EXIT_CR0_READ = 0x000,
-	EXIT_CR3_READ = 0x003,
-	EXIT_CR8_READ = 0x008,
-	EXIT_CR0_WRITE = 0x010,
-	EXIT_CR3_WRITE = 0x013,
-	EXIT_CR4_WRITE = 0x014,
-	EXIT_CR8_WRITE = 0x018,
-	EXIT_DR_READ = 0x020,
-	EXIT_DR_WRITE = 0x030,
-	EXIT_EXC = 0x040,
-	EXIT_PF = 0x04e,
-	EXIT_INTR = 0x060,
-	EXIT_NMI = 0x061,
-	EXIT_SMI = 0x062,
-	EXIT_INIT = 0x063,
-	EXIT_VINTR = 0x064,
-	EXIT_CR0_SEL = 0x065,
-	EXIT_RDPMC = 0x06f,
-	EXIT_CPUID = 0x072,
-	EXIT_IRET = 0x074,
-	EXIT_INVD = 0x076,
-	EXIT_HLT = 0x078,
-	EXIT_INVLPG = 0x079,
-	EXIT_INVLPGA = 0x07a,
-	EXIT_IOIO = 0x07b,
-	EXIT_MSR = 0x07c,
-	EXIT_TASKSW = 0x07d,
-	EXIT_SHUTDOWN = 0x07f,
-	EXIT_VMRUN = 0x080,
-	EXIT_VMMCALL = 0x081,
-	EXIT_VMLOAD = 0x082,
-	EXIT_SKINIT = 0x086,
-	EXIT_RDTSCP = 0x087,
-	EXIT_WBINVD = 0x089,
-	EXIT_MONITOR = 0x08a,
-	EXIT_MWAIT = 0x08b,
-	EXIT_XSETBV = 0x08d,
-	EXIT_RDPRU = 0x08e,
-	EXIT_INVPCID = 0x0a2,
-	EXIT_NPF = 0x400,
+	VMEXIT_CR0_READ = 0x000,
+	VMEXIT_CR3_READ = 0x003,
+	VMEXIT_CR8_READ = 0x008,
+	VMEXIT_CR0_WRITE = 0x010,
+	VMEXIT_CR3_WRITE = 0x013,
+	VMEXIT_CR4_WRITE = 0x014,
+	VMEXIT_CR8_WRITE = 0x018,
+	VMEXIT_DR_READ = 0x020,
+	VMEXIT_DR_WRITE = 0x030,
+	VMEXIT_EXC = 0x040,
+	VMEXIT_PF = 0x04e,
+	VMEXIT_INTR = 0x060,
+	VMEXIT_NMI = 0x061,
+	VMEXIT_SMI = 0x062,
+	VMEXIT_INIT = 0x063,
+	VMEXIT_VINTR = 0x064,
+	VMEXIT_CR0_SEL = 0x065,
+	VMEXIT_RDPMC = 0x06f,
+	VMEXIT_CPUID = 0x072,
+	VMEXIT_IRET = 0x074,
+	VMEXIT_INVD = 0x076,
+	VMEXIT_HLT = 0x078,
+	VMEXIT_INVLPG = 0x079,
+	VMEXIT_INVLPGA = 0x07a,
+	VMEXIT_IOIO = 0x07b,
+	VMEXIT_MSR = 0x07c,
+	VMEXIT_TASKSW = 0x07d,
+	VMEXIT_SHUTDOWN = 0x07f,
+	VMEXIT_VMRUN = 0x080,
+	VMEXIT_VMMCALL = 0x081,
+	VMEXIT_VMLOAD = 0x082,
+	VMEXIT_SKINIT = 0x086,
+	VMEXIT_RDTSCP = 0x087,
+	VMEXIT_WBINVD = 0x089,
+	VMEXIT_MONITOR = 0x08a,
+	VMEXIT_MWAIT = 0x08b,
+	VMEXIT_XSETBV = 0x08d,
+	VMEXIT_RDPRU = 0x08e,
+	VMEXIT_INVPCID = 0x0a2,
+	VMEXIT_NPF = 0x400,
 };
 
-#define EXIT_INVALID UINT64_MAX /* QEMU stores only 32 bits of it */
+#define VMEXIT_INVALID UINT64_MAX /* QEMU stores only 32 bits of it */
 
-/* exit_info1 of EXIT_IOIO */
+/* exit_info1 of VMEXIT_IOIO */
 #define IOIO_IN	     (1u << 0)
 #define IOIO_STRING  (1u << 2)
 #define IOIO_REP     (1u << 3)
 #define IOIO_SIZE(i) (((i) >> 4) & 7) /* bytes: 1, 2 or 4 */
 #define IOIO_PORT(i) (((i) >> 16) & 0xffff)
 
-/* exit_info1 of EXIT_NPF, beyond the page-fault bits */
+/* exit_info1 of VMEXIT_NPF, beyond the page-fault bits */
 #define NPF_GPA (1ull << 32)
 #define NPF_GPT (1ull << 33)
 

@@ -65,8 +65,12 @@ enum {
 
 enum tf_nested_end {
 	TF_NESTED_MAPPED,
-	TF_NESTED_EMPTY,  /* no leaf: a nested fault */
-	TF_NESTED_DENIED, /* a leaf without the right that is needed: a nested fault */
+	TF_NESTED_EMPTY, /* no leaf: a nested fault */
+	/* A leaf without the right that is needed: a nested fault. Reads of the guest's entries
+	 * need write access where nested tables have A and D (APM vol. 2, 15.25.6; SDM vol. 3,
+	 * 29.3.3.2). */
+	TF_NESTED_DENIED,
+	TF_NESTED_READ_ONLY, /* the guest's entry is read, A or D cannot be set in it: likewise */
 };
 
 /* The nested walk for one guest-physical address. */
@@ -159,10 +163,8 @@ struct tf_explanation {
 };
 
 /* Explain the walk for an access of a guest with these registers. Changes nothing: no accessed bit,
- * no fill, no counter. From the vCPU's own CPU, out of the guest. `walk_writes`: on EPT, the CPU
- * keeps accessed and dirty bits there, so that a read of a guest's entry needs write access (SDM
- * vol. 3, 29.3.5); on NPT it always does (APM vol. 2, 15.25.6). */
+ * no fill, no counter. From the vCPU's own CPU, out of the guest. */
 void tf_explain(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_access *a,
-		bool walk_writes, struct tf_explanation *out);
+		struct tf_explanation *out);
 
 #endif

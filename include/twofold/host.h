@@ -23,6 +23,20 @@ enum tf_use {
 	TF_USE_TABLE, /* tables and bookkeeping: contents undefined, the engine clears them */
 };
 
+/* Which translations a flush is about: a set of these. On a CPU that keeps both under one tag (AMD:
+ * the ASID) either means all. */
+enum {
+	/* By linear address, for this vCPU: from shadow tables, and from the guest's own tables
+	 * through a nested one. Intel: INVVPID of the vCPU's VPID. */
+	TF_FLUSH_LINEAR = 1u << 0,
+	/* Whatever came through a nested table: by guest-physical address, and by linear address
+	 * from the guest's own tables. Of every nested root of the VM that the vCPU has run on: one
+	 * that changes its group leaves a root behind. Intel: INVEPT; what came from shadow tables
+	 * may stay. */
+	TF_FLUSH_NESTED = 1u << 1,
+	TF_FLUSH_ALL = TF_FLUSH_LINEAR | TF_FLUSH_NESTED,
+};
+
 struct tf_host {
 	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Order is
 	 * TF_ORDER_4K or TF_ORDER_2M; the latter may fail while the former would not. */
@@ -30,12 +44,14 @@ struct tf_host {
 				     enum tf_use use, hpa_t *out);
 	void (*page_free)(struct tf_host *h, unsigned int order, hpa_t a);
 
-	/* Make every vCPU of the set forget all translations (all ASIDs of the VM), and return only
-	 * when none of them can use an old one any more. The calling vCPU may be in the set. A vCPU
-	 * that was flushed calls tf_vcpu_load() again before it enters the guest: the root that it
-	 * had been given may be gone. So a host marks itself "entering", then calls
-	 * tf_vcpu_load(), then looks whether a flush was asked for, and if so starts again. */
-	void (*flush)(struct tf_host *h, const struct tf_cpuset *vcpus);
+	/* Make every vCPU of the set forget its translations of these kinds (TF_FLUSH_*; more is
+	 * allowed), and return only when none of them can use an old one any more. The calling vCPU
+	 * may be in the set. A kind that a vCPU is not using now (it runs on the other kind of
+	 * root) must go before it uses it again. A vCPU that was flushed calls tf_vcpu_load() again
+	 * before it enters the guest: the root that it had been given may be gone. So a host marks
+	 * itself "entering", then calls tf_vcpu_load(), then looks whether a flush was asked for,
+	 * and if so starts again. */
+	void (*flush)(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_t kinds);
 
 	/* Make one vCPU leave the guest soon; does not wait. */
 	void (*kick)(struct tf_host *h, unsigned int vcpu);

@@ -32,10 +32,17 @@ enum tf_mode {
 	TF_SHADOW,
 };
 
-/* The format of nested tables. Shadow tables are always x86-64's own. */
+/* The format of nested tables. Shadow tables are always x86-64's own.
+ *
+ * In the first two the CPU keeps accessed and dirty bits, and for that treats each of its reads of
+ * a guest's page-table entry as a write (AMD APM vol. 2, 15.25.6; Intel SDM vol. 3, 29.3.3.2): a
+ * vCPU on a nested root ends the engine's trust in each guest table that it walks. With
+ * TF_EPT_NO_AD only the walks that set A or D in the guest's entry write; to ask whether a page was
+ * accessed then costs an EPT violation at its next access. */
 enum tf_nested_format {
 	TF_NPT,
-	TF_EPT,
+	TF_EPT,	      /* with EPTP bit 6: accessed and dirty flags */
+	TF_EPT_NO_AD, /* without: for CPUs that have none, or do not want them */
 };
 
 /* Which vCPUs share a group: its tables, its lock, its page pool, its counters. */
@@ -76,8 +83,11 @@ struct tf_regs {
 struct tf_load {
 	enum tf_mode
 		mode; /* may be TF_NESTED in shadow mode: no paging, CR0.WP=0, or legacy paging */
-	hpa_t root;   /* nested: nCR3 / EPT root; shadow: CR3 */
-	bool flush;   /* the vCPU's translations must go before it enters */
+	/* Shadow: CR3. Nested: nCR3, or the address in the EPTP, whose other fields are the same
+	 * for the VM's whole life: write-back (6), 4 levels (3 << 3), and bit 6 with TF_EPT alone.
+	 * EPT leaves are write-back and ignore the guest's PAT: there is no device behind them. */
+	hpa_t root;
+	uint32_t flush; /* TF_FLUSH_*: which of its translations must go before it enters */
 };
 
 /* One guest access, as a #PF or the host's own emulation sees it. */

@@ -16,13 +16,15 @@ static struct world world; /* large */
 static const char *const mode_name[] = {"nested", "shadow", "mixed"};
 static const char *const grouping_name[] = {"node", "one", "vcpu"};
 static const char *const install_name[] = {"lock", "cas"};
+static const char *const format_name[] = {
+	[TF_NPT] = "npt", [TF_EPT] = "ept", [TF_EPT_NO_AD] = "ept-no-ad"};
 
 static void print_command(const struct world_conf *c, uint64_t steps)
 {
 	printf("  build/tests/random --seed %llu --steps %llu --vcpus %u --mode %s --levels %u "
 	       "--format %s --nodes %u --grouping %s --install %s --check %u%s%s",
 	       (unsigned long long)c->seed, (unsigned long long)steps, c->vcpus, mode_name[c->mode],
-	       c->levels, c->format == TF_EPT ? "ept" : "npt", c->nodes, grouping_name[c->grouping],
+	       c->levels, format_name[c->format], c->nodes, grouping_name[c->grouping],
 	       install_name[c->install], c->check_every, c->regroup ? " --regroup" : "",
 	       c->no_fail ? " --no-fail" : "");
 	if (c->shadow_pages)
@@ -96,7 +98,7 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		       "faults, "
 		       "%llu devices, %llu out of memory, %llu by old entries, %llu edits\n",
 		       (unsigned long long)conf->seed, mode_name[conf->mode], conf->vcpus,
-		       conf->levels, conf->format == TF_EPT ? "ept" : "npt", conf->nodes,
+		       conf->levels, format_name[conf->format], conf->nodes,
 		       grouping_name[conf->grouping], conf->regroup ? " and back" : "",
 		       install_name[conf->install], (unsigned long long)w->n.accesses,
 		       (unsigned long long)w->n.done, (unsigned long long)w->n.faults,
@@ -135,7 +137,8 @@ static struct world_conf plain_history(uint64_t seed, unsigned int k)
 		.mode = (enum world_mode[]){W_SHADOW, W_MIXED, W_NESTED, W_SHADOW, W_MIXED,
 					    W_SHADOW}[k % 6],
 		.levels = k % 5 == 4 ? 5 : 4,
-		.format = k % 7 == 3 ? TF_EPT : TF_NPT,
+		.format = (enum tf_nested_format[]){TF_NPT, TF_EPT, TF_EPT_NO_AD, TF_EPT,
+						    TF_NPT}[(k + k / 5) % 5],
 		.nodes = 1 + (k + k / 6) % WORLD_NODES,
 		.grouping = (enum tf_grouping[]){TF_GROUPS_NODE, TF_GROUPS_VCPU,
 						 TF_GROUPS_ONE}[(k + k / 3) % 3],
@@ -179,8 +182,8 @@ static void usage(const char *me)
 {
 	fprintf(stderr,
 		"usage: %s [--seed N] [--steps N] [--vcpus 1..4] [--mode nested|shadow|mixed]\n"
-		"       [--levels 4|5] [--format npt|ept] [--check N] [--shadow-pages N] "
-		"[--no-fail]\n"
+		"       [--levels 4|5] [--format npt|ept|ept-no-ad] [--check N]\n"
+		"       [--shadow-pages N] [--no-fail]\n"
 		"       [--nodes 1..4] [--grouping node|one|vcpu] [--install lock|cas] "
 		"[--regroup]\n"
 		"       [--spaces] [--sample] [--policy NAME] [--churn N]\n"
@@ -245,7 +248,9 @@ int main(int argc, char **argv)
 			c.levels = (unsigned int)atoi(optarg);
 			break;
 		case 'f':
-			c.format = !strcmp(optarg, "ept") ? TF_EPT : TF_NPT;
+			c.format = !strcmp(optarg, "ept")	  ? TF_EPT
+				   : !strcmp(optarg, "ept-no-ad") ? TF_EPT_NO_AD
+								  : TF_NPT;
 			break;
 		case 'c':
 			c.check_every = (unsigned int)atoi(optarg);

@@ -289,7 +289,7 @@ static void judge_explanation(struct world *w, unsigned int cpu, uint64_t va, ui
 	uint32_t pfec = 0;
 	bool ok = ref_walk_now(&w->ref, cpu, va, flags, &at, &pfec), same;
 
-	tf_explain(c->v, &c->r, &a, w->hw.ept_ad, &x);
+	tf_explain(c->v, &c->r, &a, &x);
 	if (ok)
 		same = x.data.at.v == at &&
 		       x.end ==

@@ -163,13 +163,16 @@ static void fake_free(struct tf_host *h, unsigned int order, hpa_t a)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static void fake_flush(struct tf_host *h, const struct tf_cpuset *vcpus)
+static void fake_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_t kinds)
 {
 	struct fakehost *f = of(h);
 
+	if (!kinds || (kinds & ~(uint32_t)TF_FLUSH_ALL))
+		die(f, "a flush of no kind, or of one that host.h does not have", 0);
 	__atomic_fetch_add(&f->flushes, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&f->flushes_of[kinds], 1, __ATOMIC_RELAXED);
 	if (f->on_flush)
-		f->on_flush(f->arg, vcpus);
+		f->on_flush(f->arg, vcpus, kinds);
 }
 
 static void fake_kick(struct tf_host *h, unsigned int vcpu)

@@ -43,11 +43,12 @@ struct fakehost {
 
 	uint64_t in_use, in_use_max; /* frames */
 	uint64_t frees, flushes, kicks;
+	uint64_t flushes_of[TF_FLUSH_ALL + 1]; /* by kinds */
 	uint64_t clock;
 
 	/* What the test does on the engine's calls; all may be NULL. */
 	void *arg;
-	void (*on_flush)(void *arg, const struct tf_cpuset *vcpus);
+	void (*on_flush)(void *arg, const struct tf_cpuset *vcpus, uint32_t kinds);
 	void (*on_kick)(void *arg, unsigned int vcpu);
 	void (*on_free)(void *arg, hfn_t first, uint64_t n); /* before the frames are poisoned */
 	void (*on_panic)(void *arg, const char *file, int line, const char *what);

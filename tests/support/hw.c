@@ -16,11 +16,23 @@ uint16_t hw_pcid(const struct hw_cpu *c)
 	return c->r.cr3 & 0xfff;
 }
 
-static void drop_all(struct hw_cpu *c)
+/* What came by a linear address through a nested root (SDM: combined mappings) goes with either
+ * kind. */
+static void drop_kinds(struct hw_cpu *c, uint32_t kinds)
 {
-	memset(c->tlb, 0, sizeof(c->tlb));
-	memset(c->psc, 0, sizeof(c->psc));
-	memset(c->ntlb, 0, sizeof(c->ntlb));
+	bool linear = kinds & TF_FLUSH_LINEAR, nested = kinds & TF_FLUSH_NESTED;
+
+	for (unsigned int i = 0; i < HW_TLB; i++)
+		if (c->tlb[i].shadow ? linear : linear || nested)
+			c->tlb[i].valid = false;
+	for (unsigned int i = 0; i < HW_PSC; i++) {
+		struct hw_psc *p = &c->psc[i];
+		if (p->nested ? nested : p->shadow ? linear : linear || nested)
+			p->valid = false;
+	}
+	for (unsigned int i = 0; i < HW_NTLB; i++)
+		if (nested)
+			c->ntlb[i].valid = false;
 }
 
 /* The guest's own flushes (cpu->guest is not held) reach what was cached of its tables, not of the
@@ -94,7 +106,7 @@ static void set_loading(struct hw_cpu *c, bool to)
 	__atomic_store_n(&c->loading, to, __ATOMIC_SEQ_CST);
 }
 
-static void on_flush(void *arg, const struct tf_cpuset *set)
+static void on_flush(void *arg, const struct tf_cpuset *set, uint32_t kinds)
 {
 	struct hw *h = arg;
 
@@ -103,7 +115,7 @@ static void on_flush(void *arg, const struct tf_cpuset *set)
 		if (!cpuset_has(set, i))
 			continue;
 		pthread_mutex_lock(&c->guest);
-		drop_all(c);
+		drop_kinds(c, kinds);
 		set_loaded(c, false);
 		pthread_mutex_unlock(&c->guest);
 	}
@@ -127,8 +139,7 @@ static bool reaches(const struct hw_cpu *c, uint64_t from, uint64_t to)
 	}
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		const struct hw_psc *p = &c->psc[i];
-		bool host = p->nested || c->load.mode == TF_SHADOW;
-		if (p->valid && host && p->table >= from && p->table < to)
+		if (p->valid && p->hpa >= from && p->hpa < to)
 			return true;
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++) {
@@ -179,7 +190,6 @@ void hw_init(struct hw *h, struct fakehost *f, const struct tf_config *conf, uns
 	h->conf = *conf;
 	h->cpus = cpus;
 	h->checks = true;
-	h->ept_ad = true;
 	h->frame = calloc(f->frames, sizeof(*h->frame));
 	if (!h->frame)
 		abort();
@@ -243,12 +253,11 @@ static void check_no_stale(struct hw_cpu *c)
 				 (unsigned long long)c->tlb[i].va);
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		const struct hw_psc *p = &c->psc[i];
-		bool host = p->nested || c->load.mode == TF_SHADOW;
-		if (p->valid && host && p->gen != hw_gen(h, p->table))
+		if (p->valid && p->gen != hw_gen(h, p->hpa))
 			hw_break(h,
 				 "CPU %u enters without a flush; it has cached an entry that "
 				 "leads to freed table %#llx",
-				 c->index, (unsigned long long)p->table);
+				 c->index, (unsigned long long)p->hpa);
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++)
 		if (c->ntlb[i].valid && c->ntlb[i].gen != hw_gen(h, c->ntlb[i].hpa))
@@ -318,17 +327,16 @@ bool hw_enter(struct hw_cpu *c)
 		pthread_mutex_lock(&c->guest);
 		set_loading(c, false);
 		if (hw_is_loaded(c)) {
-			if (c->load.mode != l.mode && !l.flush)
+			if (c->load.mode != l.mode && !(l.flush & TF_FLUSH_LINEAR))
 				hw_break(c->hw, "CPU %u: the mode changed without a flush",
 					 c->index);
 			c->load = l;
-			if (l.flush)
-				drop_all(c);
+			drop_kinds(c, l.flush);
 			check_no_stale(c);
 		} else if (l.flush) {
 			/* The load's word counts though we ask again. */
 			c->load = l;
-			drop_all(c);
+			drop_kinds(c, l.flush);
 		}
 		pthread_mutex_unlock(&c->guest);
 	}

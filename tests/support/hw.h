@@ -2,14 +2,17 @@
  *
  *	guest access --> TLB --> shadow root:  walk x86-64 tables in host memory
  *	                    \--> nested root:  walk guest tables, each step through NPT or EPT
+ *	                                       (with A and D, or without)
  *
  * Each CPU has a TLB, a paging-structure cache and (nested) a cache of nested translations. They
  * keep what they have until load.flush, a host flush, or (nested root) the guest's own flush takes
- * it: what hardware may do, the model does. A vCPU in shadow mode is *watched*: its writes of CR0,
- * CR3, CR4 and EFER go to the engine whatever root it is on, and the CPU drops nothing for them by
- * itself. Its TLB instructions and page faults go there on a shadow root alone. Host frames that it
- *reaches must be allocated, and may not change between table and data, nor between guest frames,
- *without having been freed.
+ * it: what hardware may do, the model does. A flush takes what its kinds name and nothing else, as
+ * INVVPID and INVEPT do (SDM vol. 3, 29.4.3.1), in either format.
+ *
+ * A vCPU in shadow mode is *watched*: its writes of CR0, CR3, CR4 and EFER go to the engine
+ * whatever root it is on, and the CPU drops nothing for them by itself. Its TLB instructions and
+ * page faults go there on a shadow root alone. Host frames that it reaches must be allocated, and
+ * may not change between table and data, nor between guest frames, without having been freed.
  *
  * One thread for each CPU is allowed: cpu->guest is held while the CPU is "in the guest", and a
  * flush takes it. The frame registry is per hw and takes part only when hw->checks is set (one
@@ -55,6 +58,7 @@ static inline bool rng_one_in(struct rng *r, uint64_t n)
 
 struct hw_tlb {
 	bool valid, global;
+	bool shadow; /* from a shadow root */
 	uint16_t pcid;
 	uint8_t shift;
 	uint8_t guest_shift;   /* of the guest's page, which may be cached in smaller pieces */
@@ -68,11 +72,13 @@ struct hw_tlb {
 
 /* An upper entry: where the table below lies, and the rights so far. */
 struct hw_psc {
-	bool valid, nested;
-	uint8_t level; /* of the table it leads to */
+	bool valid, nested, shadow; /* neither: of the guest's tables, through a nested root */
+	uint8_t level;		    /* of the table it leads to */
 	uint16_t pcid;
-	uint64_t va, table;
-	uint32_t gen; /* host tables only */
+	uint64_t va, table; /* table: a GPA for one of the guest's */
+	uint64_t hpa;	    /* of the table */
+	bool w;		    /* the nested tables let the guest's table be written */
+	uint32_t gen;	    /* of the host frame */
 	struct orights rights;
 };
 
@@ -132,7 +138,6 @@ struct hw {
 	struct hw_cpu cpu[HW_CPUS];
 	bool checks;		/* keep the frame registry */
 	struct hw_frame *frame; /* by arena frame */
-	bool ept_ad;		/* EPT: the CPU sets A and D */
 	bool spaces;	  /* each address space has its mode: TF_SHADOW, asked for, means that some
 			     have that; a vCPU is watched while it runs one of them */
 	char broken[256]; /* the first rule that the engine broke; "" if none */

@@ -1,8 +1,8 @@
 /* Walks of the model hardware: shadow tables, and guest tables through nested ones.
  *
- * Formats from AMD APM vol. 2, 5.3 and 15.25, Intel SDM vol. 3, 28.3. NPT: every read of a guest
+ * Formats from AMD APM vol. 2, 5.3 and 15.25, Intel SDM vol. 3, 29.3. NPT: every read of a guest
  * table entry counts as a write at the nested level (APM 15.25.6); EPT does the same when its A and
- * D bits are on.
+ * D bits are on (SDM 29.3.3.2). Written without a look at the engine's formats.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "hw_walk.h"
@@ -60,6 +60,21 @@ void hw_frame_is_data(struct hw *h, uint64_t at)
 	frame_is(h, at, HW_DATA);
 }
 
+/* Do the nested tables have A and D? */
+static bool keeps_ad(const struct hw *h)
+{
+	return h->conf.nested != TF_EPT_NO_AD;
+}
+
+/* What a walk of the nested tables found. */
+struct nested {
+	uint64_t hpa;
+	unsigned int shift;
+	bool w, x, dirty;
+};
+
+#define EPT_HOST_BITS 46 /* the machine's physical addresses; above them bits are reserved */
+
 static bool set_bits(uint64_t *p, uint64_t *e, uint64_t bits)
 {
 	if ((*e & bits) == bits)
@@ -86,8 +101,8 @@ static struct hw_tlb *tlb_find(struct hw_cpu *c, uint64_t va)
 
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
-		if (t->valid && va >> t->shift == t->va >> t->shift &&
-		    (t->global || t->pcid == pcid))
+		if (t->valid && t->shadow == (c->load.mode == TF_SHADOW) &&
+		    va >> t->shift == t->va >> t->shift && (t->global || t->pcid == pcid))
 			return t;
 	}
 	return NULL;
@@ -97,7 +112,8 @@ static void tlb_add(struct hw_cpu *c, const struct hw_tlb *n)
 {
 	for (unsigned int i = 0; i < HW_TLB; i++) {
 		struct hw_tlb *t = &c->tlb[i];
-		if (t->valid && t->shift == n->shift && t->va == n->va && t->pcid == n->pcid) {
+		if (t->valid && t->shadow == n->shadow && t->shift == n->shift && t->va == n->va &&
+		    t->pcid == n->pcid) {
 			*t = *n;
 			return;
 		}
@@ -110,42 +126,48 @@ static struct hw_psc *psc_find(struct hw_cpu *c, uint64_t va, bool nested)
 {
 	struct hw_psc *best = NULL;
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
+	bool shadow = c->load.mode == TF_SHADOW;
 
 	if (c->cold || rng_one_in(&c->rng, 3))
 		return NULL;
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
 		unsigned int shift = 21 + 9 * p->level;
-		if (p->valid && p->nested == nested && p->pcid == pcid &&
+		if (p->valid && p->nested == nested && p->shadow == shadow && p->pcid == pcid &&
 		    va >> shift == p->va >> shift && (!best || p->level < best->level))
 			best = p;
 	}
 	return best;
 }
 
+/* A nested or a shadow table lies where its address says (NULL), the guest's where `at` says. */
 static void psc_add(struct hw_cpu *c, uint64_t va, unsigned int level, uint64_t table, bool nested,
-		    bool host, struct orights ri)
+		    const struct nested *at, struct orights ri)
 {
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
 	unsigned int shift = 21 + 9 * level;
+	bool shadow = c->load.mode == TF_SHADOW;
 
 	if (rng_one_in(&c->rng, 2))
 		return;
 	struct hw_psc *to = &c->psc[rng_below(&c->rng, HW_PSC)];
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
-		if (p->valid && p->nested == nested && p->pcid == pcid && p->level == level &&
-		    va >> shift == p->va >> shift)
+		if (p->valid && p->nested == nested && p->shadow == shadow && p->pcid == pcid &&
+		    p->level == level && va >> shift == p->va >> shift)
 			to = p;
 	}
 	*to = (struct hw_psc){.valid = true,
 			      .nested = nested,
+			      .shadow = shadow,
 			      .level = (uint8_t)level,
 			      .pcid = pcid,
 			      .va = va,
 			      .table = table,
+			      .hpa = at ? at->hpa & X_ADDR : table,
+			      .w = at && at->w,
 			      .rights = ri,
-			      .gen = host ? hw_gen(c->hw, table) : 0};
+			      .gen = hw_gen(c->hw, at ? at->hpa & X_ADDR : table)};
 }
 
 /* ---- shadow ---- */
@@ -201,7 +223,7 @@ again:
 			if (!set_bits(at, &e, X_A))
 				goto again;
 			table = e & X_ADDR;
-			psc_add(c, va, level - 1, table, false, true, ri);
+			psc_add(c, va, level - 1, table, false, NULL, ri);
 			continue;
 		}
 		if (!oracle_allows(&r, flags, &ri, &pfec))
@@ -220,6 +242,7 @@ again:
 		if (hw_is_broken(h))
 			return;
 		struct hw_tlb t = {.valid = true,
+				   .shadow = true,
 				   .shift = (uint8_t)shift,
 				   .va = va & ~(BIT(shift) - 1),
 				   .hpa = base,
@@ -236,18 +259,42 @@ again:
 
 /* ---- nested ---- */
 
-struct nested {
-	uint64_t hpa;
-	unsigned int shift;
-	bool w, x, dirty;
-};
+/* An EPT entry that is present must be none that ends in a misconfiguration (SDM 29.3.3.1), and no
+ * bit may be in use whose meaning depends on a control that the host might set. */
+static void ept_check(struct hw *h, uint64_t e, unsigned int level)
+{
+	static const char *const what[] = {"writable but not readable", "reserved bits",
+					   "a bad memory type", "guest memory not write-back",
+					   "a bit that the engine has no use for"};
+	const bool leaf = level == 0 || (level <= 2 && (e & BIT(7)));
+	const unsigned int type = e >> 3 & 7;
+	int bad = -1;
+
+	if ((e & 3) == 2 || (e & 7) == 4)
+		bad = 0;
+	else if (!leaf && (e & (level == 3 ? 0xf8 : 0x78)))
+		bad = 1;
+	else if (e & 0xfffffffffffff & ~(BIT(EPT_HOST_BITS) - 1))
+		bad = 1;
+	else if (leaf && level && (e & (BIT(12 + 9 * level) - 1) & X_ADDR))
+		bad = 1;
+	else if (leaf && (type == 2 || type == 3 || type == 7))
+		bad = 2;
+	else if (leaf && (type != 6 || !(e & BIT(6))))
+		bad = 3;
+	else if (e & (UINT64_C(0xfff) << 52 | BIT(10) | BIT(11)))
+		bad = 4;
+	if (bad >= 0)
+		hw_break(h, "EPT entry %#llx at level %u: %s", (unsigned long long)e, level,
+			 what[bad]);
+}
 
 /* GPA to HPA. False: a nested fault. */
 static bool nested_walk(struct hw_cpu *c, uint64_t at_gpa, bool write, bool fetch, struct nested *n)
 {
 	struct hw *h = c->hw;
-	bool ept = h->conf.nested == TF_EPT;
-	bool ad = !ept || h->ept_ad;
+	bool ept = h->conf.nested != TF_NPT;
+	bool ad = keeps_ad(h);
 
 	if (at_gpa >> 48)
 		return false;
@@ -285,29 +332,23 @@ again:;
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (ept ? !(e & 7) : !(e & X_P))
 			return false;
-		if (ept && (e & 3) == 2)
-			hw_break(h, "EPT entry %#llx: writable but not readable",
-				 (unsigned long long)e);
-		if (!ept && (e & ~sane))
+		if (ept)
+			ept_check(h, e, level);
+		else if (e & ~sane)
 			hw_break(h, "NPT entry %#llx has reserved bits", (unsigned long long)e);
 		bool leaf = level == 0 || ((level == 1 || level == 2) && (e & X_PS));
 		if (level == 3 && (e & X_PS))
 			hw_break(h, "nested entry %#llx at level 3 has PS", (unsigned long long)e);
-		if (ept && !leaf && (e & (level == 3 ? 0xf8 : 0x78)))
-			hw_break(h, "EPT table entry %#llx has reserved bits",
-				 (unsigned long long)e);
-		if (ept && !(e & 1))
-			return false;
 		ri.w = ri.w && (e & X_W);
 		ri.u = ri.u && (ept || (e & X_U));
 		ri.nx = ri.nx || (ept ? !(e & 4) : !!(e & X_NX));
-		uint64_t a = ept ? (h->ept_ad ? BIT(8) : 0) : X_A;
-		uint64_t d = ept ? (h->ept_ad ? BIT(9) : 0) : X_D;
+		uint64_t a = !ad ? 0 : ept ? BIT(8) : X_A;
+		uint64_t d = !ad ? 0 : ept ? BIT(9) : X_D;
 		if (!leaf) {
 			if (!set_bits(at, &e, a))
 				goto again;
 			table = e & X_ADDR;
-			psc_add(c, at_gpa, level - 1, table, true, true, ri);
+			psc_add(c, at_gpa, level - 1, table, true, NULL, ri);
 			continue;
 		}
 		if ((write && !ri.w) || !ri.u || (fetch && ri.nx))
@@ -340,6 +381,16 @@ again:;
 					 .gen = hw_gen(h, base)};
 		return true;
 	}
+}
+
+/* May the entry that was just read be written? It is no other walk. */
+static bool nested_writes(struct hw_cpu *c, uint64_t at_gpa, struct nested *n)
+{
+	unsigned int refs = c->refs;
+	bool ok = n->w || nested_walk(c, at_gpa, true, false, n);
+
+	c->refs = refs;
+	return ok;
 }
 
 static void nested_fault(struct hw_walk *w, uint64_t at_gpa, bool write, bool fetch, bool in_table)
@@ -377,7 +428,7 @@ static void guest_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, bool quiet
 	struct hw *h = c->hw;
 	const struct tf_regs *r = &c->r;
 	unsigned int levels = oracle_levels(r), bytes = oracle_entry_bytes(r);
-	bool walk_writes = h->conf.nested == TF_NPT || h->ept_ad;
+	bool walk_writes = keeps_ad(h);
 	bool write = flags & TF_WRITE, fetch = flags & TF_FETCH;
 	unsigned int tries = 0;
 	struct orights ri;
@@ -401,17 +452,24 @@ again:
 		unsigned int level = levels - 1;
 		uint64_t table = oracle_root(r);
 		struct hw_psc *p = levels >= 4 ? psc_find(c, va, false) : NULL;
+		bool known = p;
 		if (p) {
 			level = p->level;
 			table = p->table;
 			ri = p->rights;
+			n = (struct nested){.hpa = p->hpa, .w = p->w};
 		}
 		for (;; level--) {
 			e_gpa = table + (uint64_t)bytes * oracle_index(r, level, va);
-			if (!nested_walk(c, e_gpa, walk_writes, false, &n)) {
+			if (known) {
+				n.hpa |= e_gpa & TF_PAGE_MASK;
+			} else if (!nested_walk(c, e_gpa, walk_writes, false, &n)) {
 				nested_fault(w, e_gpa, walk_writes, false, true);
 				return;
+			} else if (levels >= 4 && level < levels - 1) {
+				psc_add(c, va, level, table, false, &n, ri);
 			}
+			known = false;
 			if (h->on_touch)
 				h->on_touch(h->arg, e_gpa, walk_writes);
 			e_hpa = n.hpa;
@@ -434,17 +492,24 @@ again:
 			if (e.kind == O_LEAF)
 				break;
 			bool pdpte = levels == 3 && level == 2;
+			if (!pdpte && !(raw & X_A) && !nested_writes(c, e_gpa, &n)) {
+				nested_fault(w, e_gpa, true, false, true);
+				return;
+			}
 			if (!pdpte && !guest_set(h, e_hpa, e_gpa, bytes, &raw, X_A))
 				goto again;
 			table = e.addr;
-			if (levels >= 4)
-				psc_add(c, va, level - 1, table, false, false, ri);
 		}
 		if (!oracle_allows(r, flags, &ri, &w->pfec)) {
 			w->end = HW_W_FAULT;
 			return;
 		}
-		if (!guest_set(h, e_hpa, e_gpa, bytes, &raw, X_A | (write ? X_D : 0)))
+		uint64_t ad = X_A | (write ? X_D : 0);
+		if ((raw & ad) != ad && !nested_writes(c, e_gpa, &n)) {
+			nested_fault(w, e_gpa, true, false, true);
+			return;
+		}
+		if (!guest_set(h, e_hpa, e_gpa, bytes, &raw, ad))
 			goto again;
 		shift = e.shift;
 		at = e.addr | (va & (BIT(shift) - 1));

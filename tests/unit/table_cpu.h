@@ -186,10 +186,11 @@ static inline void hw_access(struct watch *w, bool write)
 		w->set_after |= bits;
 }
 
-static inline void hw_flush(void *arg, const struct tf_cpuset *who)
+static inline void hw_flush(void *arg, const struct tf_cpuset *who, uint32_t kinds)
 {
 	(void)arg;
 	assert_true(cpuset_has(who, 0));
+	assert_int_equal(kinds, t.fmt->flush);
 	for (unsigned int i = 0; i < WATCHES; i++) {
 		watch[i].cached = NULL;
 		watch[i].tlb.mapped = false;

@@ -29,7 +29,7 @@ static struct tf_explanation explain(struct rig *g, uint64_t va, uint32_t flags)
 	struct tf_access a = {gva(va), flags};
 	struct tf_explanation x;
 
-	tf_explain(g->hw.cpu[0].v, &g->hw.cpu[0].r, &a, true, &x);
+	tf_explain(g->hw.cpu[0].v, &g->hw.cpu[0].r, &a, &x);
 	return x;
 }
 
@@ -168,7 +168,7 @@ static void test_releases(void **state)
 	quiet(g, 0, 0x200000);
 	hw_set_mode(&g->hw.cpu[1], TF_NESTED);
 	assert_true(hw_enter(&g->hw.cpu[1]));
-	tf_explain(g->hw.cpu[1].v, &g->r, &a, true, &x);
+	tf_explain(g->hw.cpu[1].v, &g->r, &a, &x);
 	assert_false(x.nested_mapped);
 	assert_int_equal(x.behind[0].frame & TF_FRAME_TRACKED, TF_FRAME_TRACKED);
 	assert_int_equal(x.nested_filled, 4 * 4 + 3);
@@ -318,7 +318,8 @@ static void world_start(struct world *w, unsigned int n)
 	static const unsigned int levels[] = {4, 5, 4, 3, 2, 4, 0};
 	const struct tf_config conf = {
 		.mode = n % 2 ? TF_SHADOW : TF_NESTED,
-		.nested = n / 2 % 2 ? TF_EPT : TF_NPT,
+		.nested =
+			(enum tf_nested_format[]){TF_NPT, TF_EPT, TF_NPT, TF_EPT_NO_AD}[n / 2 % 4],
 		.maxphyaddr = 40,
 		.vcpus = 2,
 		.nodes = 1,
@@ -333,7 +334,6 @@ static void world_start(struct world *w, unsigned int n)
 	w->bytes = w->levels == 2 ? 4 : 8;
 	fakehost_init(&w->f, 64 * MIB);
 	hw_init(&w->hw, &w->f, &conf, conf.vcpus);
-	w->hw.ept_ad = n / 4 % 3 != 0;
 	assert_int_equal(tf_vm_create(&w->f.host, &conf, &w->vm), TF_OK);
 	assert_int_equal(tf_mem_add(w->vm, gpa(0), FRAMES_A * PAGE, 0), TF_OK);
 	assert_int_equal(tf_mem_add(w->vm, gpa(B_GFN * PAGE), 2 * MIB, 0), TF_OK);
@@ -386,10 +386,13 @@ static unsigned int expected(const struct tf_explanation *x, enum tf_mode on, ui
 	if (on == TF_SHADOW)
 		return n;
 	for (unsigned int i = x->first_is_register; i < x->n; i++) {
+		enum tf_nested_end end = x->behind[i].end;
 		n = add_walk(to, n, &x->behind[i]);
-		if (x->behind[i].end != TF_NESTED_MAPPED)
+		if (end != TF_NESTED_MAPPED && end != TF_NESTED_READ_ONLY)
 			return n;
 		to[n++] = x->behind[i].to.v;
+		if (end == TF_NESTED_READ_ONLY)
+			return n;
 	}
 	if (x->end == TF_WALK_NO_TABLE)
 		return add_walk(to, n, &x->behind[x->n]);
@@ -525,7 +528,7 @@ static void check_walk(struct world *w)
 	if (sums)
 		sum = sum_of_memory(w);
 	memset(&x, 0xee, sizeof(x));
-	tf_explain(c->v, &c->r, &a, w->hw.ept_ad, &x);
+	tf_explain(c->v, &c->r, &a, &x);
 	if (sums)
 		assert_int_equal(sum, sum_of_memory(w));
 	tf_counters_read(w->vm, &after);
@@ -542,11 +545,11 @@ static void check_walk(struct world *w)
 	assert_memory_equal(want, c->ref, n * sizeof(want[0]));
 
 	/* The guest's entries may have got A and D meanwhile: explain anew. */
-	tf_explain(c->v, &c->r, &a, w->hw.ept_ad, &x);
+	tf_explain(c->v, &c->r, &a, &x);
 	judge_guest(w, &c->r, &x);
 
 	/* Let faults mend what is missing: as many entries as were foretold. */
-	tf_explain(c->v, &c->r, &a, w->hw.ept_ad, &x);
+	tf_explain(c->v, &c->r, &a, &x);
 	enum tf_mode on = c->load.mode;
 	bool backed = x.data.frame & TF_FRAME_BACKED;
 	bool missing = on == TF_SHADOW ? x.shadow_end != TF_SHADOW_MAPPED : !x.nested_mapped;

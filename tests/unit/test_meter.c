@@ -2,7 +2,7 @@
  * CPU's counters on machines that have them, have them not, or pretend to.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-/* sources: hv/svm/pace.c hv/cpu/pmc.c */
+/* sources: hv/virt/pace.c hv/cpu/pmc.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "cpu/pmc.h"
-#include "svm/pace.h"
+#include "virt/pace.h"
 
 /* ---- scaling ---- */
 

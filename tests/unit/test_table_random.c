@@ -122,7 +122,7 @@ static void run_step(const struct step *s)
 static void random_history(void)
 {
 	choose_watches();
-	hw_flush(NULL, &cpus);
+	hw_flush(NULL, &cpus, t.fmt->flush);
 	hardware = true;
 	for (unsigned int n = 0; n < 150; n++) {
 		struct step s = random_step();

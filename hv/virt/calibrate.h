@@ -1,10 +1,10 @@
-/* The memory of the guest that calibrates, and its pieces of code (svm/calibrate_guest.S).
+/* The memory of the guest that calibrates, and its pieces of code (virt/calibrate_guest.S).
  *
  * Addresses are guest-physical; the first 2 MiB are mapped one to one, with 4 KiB pages.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#ifndef HV_SVM_CALIBRATE_H
-#define HV_SVM_CALIBRATE_H
+#ifndef HV_VIRT_CALIBRATE_H
+#define HV_VIRT_CALIBRATE_H
 
 #define CAL_CODE      0x1000
 #define CAL_IDT	      0x2000
@@ -42,10 +42,12 @@
 
 #define CAL_ARITH_INSNS 34 /* in one step of cal_arith */
 
+#define CAL_STOP 0x40000001 /* the CPUID leaf that ends a loop */
+
 #ifndef __ASSEMBLY__
 #include <stdint.h>
 
-/* RDI, RSI, R8, R10: see each; R9: where the time stamps go. Each ends with VMMCALL. */
+/* RDI, RSI, R8, R10: see each; R9: where the time stamps go. Each ends with CPUID, of CAL_STOP. */
 extern const uint8_t cal_begin[], cal_end[];
 extern const uint8_t cal_exit[], cal_chase[], cal_touch[], cal_unmap[], cal_cr3[], cal_arith[];
 extern const uint8_t cal_fault[]; /* the handler of #PF */

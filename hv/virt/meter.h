@@ -3,13 +3,13 @@
  * Lock: none. A vCPU's meter belongs to its own CPU; the report reads its sums from another.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#ifndef HV_SVM_METER_H
-#define HV_SVM_METER_H
+#ifndef HV_VIRT_METER_H
+#define HV_VIRT_METER_H
 
 #include <twofold/choice.h>
 
 #include "cpu/pmc.h"
-#include "svm/pace.h"
+#include "virt/pace.h"
 
 struct vcpu;
 
@@ -109,5 +109,7 @@ void meter_event(struct vcpu *v, enum window_event e);
 void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to);
 /* It goes over to a root of the other kind. */
 void meter_root(struct vcpu *v);
+/* What the meter wants to see: INTERCEPT_*. */
+uint8_t meter_intercepts(const struct vcpu *v);
 
 #endif

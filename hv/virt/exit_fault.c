@@ -1,11 +1,11 @@
 /* Exits by page faults: nested ones, those on a shadow root, and what lies behind them when there
- * is no memory: devices. APM vol. 2, 15.25.6.
+ * is no memory: devices.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/log.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 #define CR3_ADDR 0x000ffffffffff000ull
 
@@ -46,7 +46,7 @@ static void device(struct vcpu *v, uint64_t at)
 	const struct insn_bus bus = {&m, mmio_read, mmio_write};
 	const struct insn *i;
 	struct insn_state s;
-	uint64_t bases[6], rip = v->vmcb->save.rip;
+	uint64_t bases[6], rip = v->guest.rip;
 
 	v->kind = KIND_MMIO;
 	if (v->event) {
@@ -67,7 +67,7 @@ static void device(struct vcpu *v, uint64_t at)
 		vcpu_inject(v, EXC_GP, 0);
 		return;
 	}
-	v->vmcb->save.rflags = s.rflags;
+	v->guest.rflags = s.rflags;
 	vcpu_skip(v, (unsigned int)(s.rip - rip));
 }
 
@@ -91,16 +91,15 @@ __attribute__((hot)) static void finish(struct vcpu *v, const struct tf_outcome 
 
 __attribute__((hot)) void exit_page_fault(struct vcpu *v)
 {
-	const struct vmcb *b = v->vmcb;
-	uint64_t code = b->ctl.exit_info1;
-	struct tf_access a = {.at = gva(b->ctl.exit_info2)};
+	uint32_t code = v->exit.fault.code;
+	struct tf_access a = {.at = gva(v->exit.fault.gva)};
 	struct tf_outcome out;
 
 	v->kind = KIND_PF;
 	if (!v->shadow) {
 		/* In a window of the meter: the guest's own. */
 		meter_event(v, WINDOW_FAULT);
-		vcpu_inject_pf(v, (uint32_t)code, b->ctl.exit_info2);
+		vcpu_inject_pf(v, code, a.at.v);
 		return;
 	}
 	if (!(code & TF_PF_P))
@@ -113,65 +112,75 @@ __attribute__((hot)) void exit_page_fault(struct vcpu *v)
 		a.flags |= TF_IMPLICIT;
 	if (code & TF_PF_I)
 		a.flags |= TF_FETCH;
-	if (b->save.rflags & RFLAGS_AC)
+	if (v->guest.rflags & RFLAGS_AC)
 		a.flags |= TF_AC;
 	tf_shadow_fault(v->mmu, &a, &out);
 	v->meter.faults += out.end == TF_INJECT;
 	finish(v, &out);
 }
 
-/* The guest's page tables lie where there is no memory: its walk reads ones there, reserved bits
- * among them, and that is a #PF. The exit does not tell the virtual address; the instruction does,
- * unless it was a stack or descriptor access, which a guest with such tables does not survive
- * anyway. */
-static void hostile_tables(struct vcpu *v, uint32_t flags)
+/* The guest-virtual address of a nested fault. False: the exit does not tell it, and the
+ * instruction does not either (a fault may be queued). */
+static bool fault_gva(struct vcpu *v, uint64_t *at)
 {
-	const struct insn *i = vcpu_decode(v);
+	const struct insn *i;
 	struct insn_state s;
 	uint64_t bases[6];
-	struct tf_access a;
+
+	if (v->exit.fault.has_gva) {
+		*at = v->exit.fault.gva;
+		return true;
+	}
+	i = vcpu_decode(v);
+	if (!i || !i->is_memory)
+		return false;
+	vcpu_insn_state(v, &s, bases);
+	*at = insn_linear(i, &s);
+	return true;
+}
+
+/* The guest's page tables lie where there is no memory: its walk reads ones there, reserved bits
+ * among them, and that is a #PF. Where the virtual address is not to be had it was a stack or
+ * descriptor access, which a guest with such tables does not survive anyway. */
+static void hostile_tables(struct vcpu *v, uint32_t flags)
+{
+	struct tf_access a = {.flags = flags};
 	struct tf_translation tr;
 	struct tf_outcome out;
+	uint64_t at;
 
-	if (!i)
-		return;
-	if (i->is_memory) {
-		vcpu_insn_state(v, &s, bases);
-		a.at = gva(insn_linear(i, &s));
-		a.flags = flags | (vcpu_cpl(v) == 3 ? TF_USER : 0) |
-			  (v->vmcb->save.rflags & RFLAGS_AC ? TF_AC : 0);
+	if (fault_gva(v, &at)) {
+		a.at = gva(at);
+		a.flags |= (vcpu_cpl(v) == 3 ? TF_USER : 0) |
+			   (v->guest.rflags & RFLAGS_AC ? TF_AC : 0);
 		if (tf_walk(v->mmu, &a, true, &tr, &out) == TF_E_FAULT) {
 			vcpu_inject_pf(v, out.pfec, out.cr2.v);
 			return;
 		}
+	} else if (v->event) {
+		return; /* the instruction itself could not be fetched */
 	}
 	vm_end(END_TRIPLE_FAULT, 0);
 }
 
 void exit_nested_fault(struct vcpu *v)
 {
-	uint64_t code = v->vmcb->ctl.exit_info1, at = v->vmcb->ctl.exit_info2;
-	uint32_t flags = 0;
+	uint64_t at = v->exit.fault.gpa;
+	uint32_t flags = v->exit.fault.flags;
 	struct tf_outcome out;
 
 	v->kind = KIND_NPF;
-	if (code & TF_PF_W)
-		flags |= TF_WRITE;
-	if (code & TF_PF_I)
-		flags |= TF_FETCH;
-	if (code & NPF_GPT)
-		flags |= TF_WALK;
 	tf_nested_fault(v->mmu, gpa(at), flags, &out);
 	if (out.end == TF_GATE) {
 		/* The next load finds the address space itself, if it is this root's. */
-		if (!((v->vmcb->save.cr3 ^ at) & CR3_ADDR)) {
+		if (!((v->guest.cr3 ^ at) & CR3_ADDR)) {
 			v->spaces = true;
 			return;
 		}
 		tf_nested_fault(v->mmu, gpa(at), flags & ~(uint32_t)TF_WALK, &out);
 	}
-	if (out.end == TF_DEVICE && (code & NPF_GPT))
-		hostile_tables(v, flags);
+	if (out.end == TF_DEVICE && (flags & TF_WALK))
+		hostile_tables(v, flags & ~(uint32_t)TF_WALK);
 	else
 		finish(v, &out);
 }

@@ -1,11 +1,10 @@
 /* The mode of a vCPU, and its change while the guest runs.
  *
- * Two things follow it in the VMCB. In shadow mode the vCPU is *watched*: writes of CR3 and CR4
- * exit, so that the engine knows the guest's registers. And where the engine then gives it a shadow
- * root, nested paging is off, and reads of CR3, page faults and TLB instructions exit as well. (It
- * gives a nested one to code without paging or with legacy paging, and, where each address space
- * has a mode of its own, to those that have nested mode: the VMCB then holds the guest's own CR3.)
- * In nested mode the guest's registers are in the VMCB alone.
+ * In shadow mode the vCPU is *watched*: writes of CR3 and CR4 exit, so that the engine knows the
+ * guest's registers. And where the engine then gives it a shadow root, nested paging is off, and
+ * reads of CR3, page faults and TLB instructions exit as well. (It gives a nested one to code
+ * without paging or with legacy paging, and, where each address space has a mode of its own, to
+ * those that have nested mode.) In nested mode the guest's registers are its own.
  *
  * Where each address space has a mode of its own, a vCPU is watched only while it runs one that has
  * shadow mode. It goes over when an exit finds it there: most often the nested fault at the gate
@@ -19,55 +18,50 @@
 #include "core/cmdline.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
-void svm_watch(struct vcpu *v, bool on)
+void virt_intercept(struct vcpu *v)
 {
-	struct vmcb_control *c = &v->vmcb->ctl;
+	uint8_t wanted = vm.watch_cr4 ? INTERCEPT_CR4_WRITE : 0;
 
-	v->watched = on;
-	if (on) {
-		c->cr_write |= 1u << 3 | 1u << 4;
+	if (v->watched)
+		wanted |= INTERCEPT_CR3_WRITE | INTERCEPT_CR4_WRITE;
+	if (v->shadow)
+		wanted |= INTERCEPT_CR3_READ | INTERCEPT_PF | INTERCEPT_TLB;
+	wanted |= meter_intercepts(v);
+	if (wanted == v->intercepts)
 		return;
-	}
-	c->cr_write &= (uint16_t) ~(1u << 3);
-	if (!vm.watch_cr4)
-		c->cr_write &= (uint16_t) ~(1u << 4);
+	v->intercepts = wanted;
+	v->stale = true;
 }
 
-void svm_to_shadow(struct vcpu *v)
+void virt_watch(struct vcpu *v, bool on)
 {
-	struct vmcb *b = v->vmcb;
+	v->watched = on;
+	virt_intercept(v);
+}
 
+static void to_root(struct vcpu *v, bool shadow)
+{
+	meter_root(v);
+	v->shadow = shadow;
+	v->stale = true;
+	v->flush |= TF_FLUSH_LINEAR;
+	virt_intercept(v);
+}
+
+void virt_to_shadow(struct vcpu *v)
+{
 	HV_ASSERT(v->watched);
-	meter_root(v);
-	v->shadow = true;
-	v->flush = true;
-	b->ctl.nested_ctl = 0;
-	b->ctl.cr_read |= 1u << 3;
-	b->ctl.exceptions |= 1u << EXC_PF;
-	b->ctl.intercept1 |= INT1_INVLPG;
-	b->ctl.intercept3 |= INT3_INVPCID;
-	b->save.efer |= EFER_NXE;
+	to_root(v, true);
 }
 
-void svm_to_nested(struct vcpu *v)
+void virt_to_nested(struct vcpu *v)
 {
-	struct vmcb *b = v->vmcb;
-
-	meter_root(v);
-	v->shadow = false;
-	v->flush = true;
-	b->ctl.nested_ctl = 1;
-	b->ctl.cr_read &= (uint16_t) ~(1u << 3);
-	b->ctl.exceptions &= ~(1u << EXC_PF);
-	b->ctl.intercept1 &= ~INT1_INVLPG;
-	b->ctl.intercept3 &= ~INT3_INVPCID;
-	b->save.cr3 = tf_vcpu_regs(v->mmu)->cr3;
-	b->save.efer = tf_vcpu_regs(v->mmu)->efer | EFER_SVME;
+	to_root(v, false);
 }
 
-void svm_switch(enum tf_mode from, enum tf_mode to)
+void virt_switch(enum tf_mode from, enum tf_mode to)
 {
 	uint32_t now = from;
 
@@ -80,24 +74,24 @@ void svm_switch(enum tf_mode from, enum tf_mode to)
 		vcpu_request(vm.vcpu[i], REQ_MODE);
 }
 
-void svm_space_to_shadow(struct vcpu *v)
+void virt_space_to_shadow(struct vcpu *v)
 {
 	vcpu_sync_regs(v);
-	svm_watch(v, true);
+	virt_watch(v, true);
 	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
 	vcpu_forget_insns(v);
 	v->space_entries++;
 	v->gated = true;
 }
 
-void svm_space_to_nested(struct vcpu *v)
+void virt_space_to_nested(struct vcpu *v)
 {
-	svm_watch(v, false);
+	virt_watch(v, false);
 	tf_vcpu_set_mode(v->mmu, TF_NESTED);
 	vcpu_forget_insns(v);
 }
 
-void svm_take_mode(struct vcpu *v)
+void virt_take_mode(struct vcpu *v)
 {
 	enum tf_mode mode = __atomic_load_n(&vm.mode_wanted, __ATOMIC_ACQUIRE);
 
@@ -110,17 +104,17 @@ void svm_take_mode(struct vcpu *v)
 	if (v->watched == (mode == TF_SHADOW))
 		return;
 	if (mode == TF_SHADOW)
-		vcpu_sync_regs(v); /* from the VMCB, which has the guest's own until the load */
+		vcpu_sync_regs(v);
 	else if (v->shadow)
-		svm_to_nested(v);
-	svm_watch(v, mode == TF_SHADOW);
+		virt_to_nested(v);
+	virt_watch(v, mode == TF_SHADOW);
 	tf_vcpu_set_mode(v->mmu, mode);
 	vcpu_forget_insns(v);
-	v->flush = true;
+	v->flush |= TF_FLUSH_LINEAR;
 	v->switch_tsc = __atomic_load_n(&vm.switch_tsc, __ATOMIC_RELAXED);
 }
 
-void svm_switched(struct vcpu *v)
+void virt_switched(struct vcpu *v)
 {
 	struct switch_stats *s = &v->switches;
 	uint64_t cycles = x86_rdtsc() - v->switch_tsc;

@@ -4,8 +4,8 @@
  * that the meter itself took (so that metering does not slow down what it measures).
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#ifndef HV_SVM_PACE_H
-#define HV_SVM_PACE_H
+#ifndef HV_VIRT_PACE_H
+#define HV_VIRT_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,9 +3,9 @@
  * A *reading* is what the vCPU did in about PERIOD_MS: time, exits and their cycles as they are
  * counted anyway, and
  *  - page faults, CR3 writes and INVLPGs of the guest. On a shadow root they exit and are counted
- *    all. On a nested root they exit in a *window* (svm/pace.h) only, and the reading tells as many
- *    as there would have been in all of it. The exits are handled as the CPU would have: a fault is
- *    injected again, a flush is a flush of everything.
+ *    all. On a nested root they exit in a *window* (virt/pace.h) only, and the reading tells as
+ * many as there would have been in all of it. The exits are handled as the CPU would have: a fault
+ * is injected again, a flush is a flush of everything.
  *  - TLB misses, from a *source*: the CPU's counters (cpu/pmc.h), or the engine's sample of
  * accessed bits between an entry and the next exit that nested mode would have had as well. Which
  * entry is left to chance, lest it always be the one after a timer tick. A CR3 write, which loses
@@ -15,13 +15,13 @@
  * costs, and what can wait, waits until the budget allows it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "svm/meter.h"
+#include "virt/meter.h"
 
 #include "core/cmdline.h"
 #include "core/report.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 
@@ -156,34 +156,22 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 
 /* ---- intercepts ---- */
 
-/* On a nested root; a shadow root has them all (svm/mode.c). */
-static void intercept(struct vcpu *v)
+uint8_t meter_intercepts(const struct vcpu *v)
 {
-	struct vmcb_control *c = &v->vmcb->ctl;
 	const struct meter *m = &v->meter;
 
 	if (v->shadow)
-		return;
-	if (m->window.open) {
-		c->exceptions |= 1u << EXC_PF;
-		c->intercept1 |= INT1_INVLPG;
-		c->intercept3 |= INT3_INVPCID;
-	} else {
-		c->exceptions &= ~(1u << EXC_PF);
-		c->intercept1 &= ~INT1_INVLPG;
-		c->intercept3 &= ~INT3_INVPCID;
-	}
-	if (v->watched || m->window.open || m->samples)
-		c->cr_write |= 1u << 3;
-	else
-		c->cr_write &= (uint16_t) ~(1u << 3);
+		return 0; /* it has them all */
+	if (m->window.open)
+		return INTERCEPT_PF | INTERCEPT_TLB | INTERCEPT_CR3_WRITE;
+	return m->samples ? INTERCEPT_CR3_WRITE : 0;
 }
 
 /* Of legacy paging nothing is asked: it has no shadow root to go to, and its CR3 is more than a
  * register. */
 static bool has_long_paging(const struct vcpu *v)
 {
-	return v->vmcb->save.efer & EFER_LMA;
+	return v->guest.efer & EFER_LMA;
 }
 
 /* ---- sources of TLB misses ---- */
@@ -372,7 +360,7 @@ static void note(struct vcpu *v, bool leaves)
 	tf_choice_note(v->mmu, &regs, &r, &d);
 	spend(v, x86_rdtsc() - began);
 	if (d.mode != wanted)
-		svm_switch(wanted, d.mode);
+		virt_switch(wanted, d.mode);
 	if (d.switched || cmdline.trace)
 		tell(v, &d);
 	restart(v);
@@ -388,10 +376,10 @@ static void sample_end(struct vcpu *v)
 	uint64_t switches = (exits_of(v) + 1 - m->sample_exits) * vm.costs.exit;
 
 	m->samples = false;
-	intercept(v);
+	virt_intercept(v);
 	/* Of a short stretch the world switch is nearly all, and what is left of it uncertain. */
-	m->source->end(v, guest - switches > guest / 4 && guest > switches ? guest - switches
-									   : guest / 4);
+	guest = guest > switches + guest / 4 ? guest - switches : guest / 4;
+	m->source->end(v, guest);
 	m->sample_count++;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
@@ -447,7 +435,7 @@ static void window_end(struct vcpu *v)
 	m->covered = window_close(&m->window, m->now);
 	/* Once in a reading, at a time of chance. */
 	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2);
-	intercept(v);
+	virt_intercept(v);
 }
 
 void meter_enter(struct vcpu *v)
@@ -461,7 +449,7 @@ void meter_enter(struct vcpu *v)
 		spend(v, x86_rdtsc() - began);
 		if ((m->begins & BEGIN_WINDOW) && !v->shadow)
 			window_begin(v, clock_at_entry(v));
-		intercept(v);
+		virt_intercept(v);
 		m->look = 0;
 	}
 	m->begins = 0;
@@ -533,7 +521,7 @@ static void timer_set(struct vcpu *v)
 	uint64_t left = m->due > m->now ? m->due - m->now : 0;
 
 	m->timer = v->exit_tsc + left + ms(TIMER_MS);
-	svm_timer_arm(v);
+	virt_timer_arm(v);
 }
 
 void meter_start(struct vcpu *v)
@@ -603,7 +591,7 @@ void meter_exit(struct vcpu *v)
 void meter_sleep(struct vcpu *v)
 {
 	v->meter.timer = 0;
-	svm_timer_arm(v);
+	virt_timer_arm(v);
 }
 
 void meter_wake(struct vcpu *v)

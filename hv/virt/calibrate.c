@@ -1,9 +1,9 @@
 /* What things cost on this machine: measured at boot, with a tiny guest of our own.
  *
- * The guest has a VM of its own for the time, but the first vCPU's CPU and VMCB, and the entry,
- * exit handlers and engine that the real guest gets: so what is measured is what that will pay. It
- * runs in 64-bit mode, mostly at CPL 3, on 4-level tables with 4 KiB pages, on nested tables and on
- * shadow tables. Interrupts stay pending meanwhile.
+ * The guest has a VM of its own for the time, but the first vCPU's CPU and control block, and the
+ * entry, exit handlers and engine that the real guest gets: so what is measured is what that will
+ * pay. It runs in 64-bit mode, mostly at CPL 3, on 4-level tables with 4 KiB pages, on nested
+ * tables and on shadow tables.
  *
  * The guest's loops write the time-stamp counter down after each of their parts, which take
  * microseconds. A loop runs once to warm up and REPS times more; it takes the sum, over its parts,
@@ -11,13 +11,14 @@
  * takes the CPU away spoils single parts. What is measured is in docs/choice.md.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "svm/calibrate.h"
+#include "virt/calibrate.h"
 
 #include "core/string.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
+#include "load/load.h"
 #include "mem/pages.h"
-#include "svm/svm.h"
+#include "virt/virt.h"
 
 #define REPS	  5u
 #define PARTS	  32u /* at most */
@@ -133,84 +134,86 @@ static void put_guest(void)
 
 /* ---- the guest's life ---- */
 
-static struct vmcb_seg flat(uint16_t selector, uint16_t attrib)
+static struct load_segment flat(uint16_t selector, uint16_t attrib)
 {
-	return (struct vmcb_seg){.selector = selector, .attrib = attrib, .limit = UINT32_MAX};
+	return (struct load_segment){.selector = selector, .attrib = attrib, .limit = UINT32_MAX};
 }
 
-static void set_cpl(struct vcpu *v, unsigned int cpl)
+static void start_loop(struct vcpu *v, const struct loop *l)
 {
-	struct vmcb_save *s = &v->vmcb->save;
-
-	s->cpl = (uint8_t)cpl;
-	s->cs = cpl ? flat(0x23, 0xafb) : flat(0x08, 0xa9b);
-	s->ss = cpl ? flat(0x1b, 0xcf3) : flat(0x10, 0xc93);
-	s->ds = s->es = s->ss;
-}
-
-static void start_guest(struct vcpu *v)
-{
-	struct vmcb_save *s = &v->vmcb->save;
-	struct tf_regs r = {
+	const struct load_entry e = {
+		.rip = CAL_CODE + (uint64_t)(l->entry - cal_begin),
+		.rsp = CAL_STACK_END,
+		.rflags = 2,
 		.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
 		.cr3 = CAL_PML4,
 		.cr4 = CAL_CR4,
 		.efer = EFER_LME | EFER_LMA | EFER_NXE,
+		.cs = l->cpl ? flat(0x23, 0xafb) : flat(0x08, 0xa9b),
+		.data = l->cpl ? flat(0x1b, 0xcf3) : flat(0x10, 0xc93),
+		.tr = {.selector = 0x28, .attrib = 0x8b, .limit = 103, .base = CAL_TSS},
+		.gdt_base = CAL_GDT,
+		.gdt_limit = 5 * 8 - 1,
+		.idt_base = CAL_IDT,
+		.idt_limit = TF_PAGE_SIZE - 1,
 	};
 
-	msr_create(&v->msr, 0);
-	vcpu_reset(v, 0);
-	s->gdtr.base = CAL_GDT;
-	s->gdtr.limit = 5 * 8 - 1;
-	s->idtr.base = CAL_IDT;
-	s->idtr.limit = TF_PAGE_SIZE - 1;
-	s->tr = (struct vmcb_seg){.selector = 0x28, .attrib = 0x8b, .limit = 103, .base = CAL_TSS};
-	s->cr0 = r.cr0;
-	s->cr3 = r.cr3;
-	s->cr4 = r.cr4;
-	s->efer = r.efer | EFER_SVME;
-	x86_vmload(v->vmcb_pa);
-	tf_vcpu_set_regs(v->mmu, &r);
-	v->state = VCPU_RUNNING;
-}
-
-/* Run a loop up to its VMMCALL. Where its times go: as repetition `rep` of `out`. */
-static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsigned int rep)
-{
-	const uint64_t *cpuid = &v->stats.cycles[KIND_CPUID];
-	unsigned int cpuids = 0;
-
-	set_cpl(v, l->cpl);
-	v->vmcb->save.rip = CAL_CODE + (uint64_t)(l->entry - cal_begin);
+	vendor->start(v, &e);
 	v->gpr[REG_RDI] = l->rdi;
 	v->gpr[REG_RSI] = l->rsi;
 	v->gpr[REG_R8] = l->r8;
 	v->gpr[REG_R9] = CAL_LOG;
 	v->gpr[REG_R10] = l->parts;
 	v->gpr[REG_R11] = l->r11;
-	v->gpr[REG_RSP] = CAL_STACK_END;
-	v->flush = true;
+	vcpu_sync_regs(v);
+}
+
+static bool is_stop(const struct vcpu *v)
+{
+	return v->exit.reason == EXIT_CPUID && (uint32_t)v->gpr[REG_RAX] == CAL_STOP;
+}
+
+/* May the guest make this exit? */
+static bool is_expected(const struct vcpu *v)
+{
+	switch (v->exit.reason) {
+	case EXIT_INTERRUPT:
+	case EXIT_NMI:
+	case EXIT_TIMER:
+	case EXIT_CPUID:
+	case EXIT_NESTED_FAULT:
+	case EXIT_PAGE_FAULT:
+	case EXIT_CR:
+	case EXIT_INVLPG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Run a loop up to its end. Where its times go: as repetition `rep` of `out`. */
+static void run(struct vcpu *v, const struct loop *l, struct samples *out, unsigned int rep)
+{
+	const uint64_t *cpuid = &v->stats.cycles[KIND_CPUID];
+	unsigned int cpuids = 0;
+
+	start_loop(v, l);
+	v->flush = TF_FLUSH_ALL;
 	v->exit_tsc = x86_rdtsc();
 	v->kind = KIND_OTHER;
 	for (unsigned int exits = 0;; exits++) {
-		uint64_t before = *cpuid, code;
+		uint64_t before = *cpuid;
 
-		svm_once(v);
+		virt_once(v);
 		if (*cpuid != before && cpuids < PARTS)
 			handled.part[rep][cpuids++] = *cpuid - before;
-		code = v->vmcb->ctl.exit_code;
-		if (code == EXIT_VMMCALL)
+		if (is_stop(v))
 			break;
-		if (code == EXIT_NMI) {
-			x86_stgi();
-			x86_clgi();
-			continue;
+		if (exits == EXITS_MAX || !is_expected(v)) {
+			vendor->dump(v);
+			vm_fail("calibrating: exit %u at 0x%lx", v->exit.reason, v->guest.rip);
 		}
-		if (exits == EXITS_MAX ||
-		    (code != EXIT_CPUID && code != EXIT_NPF && code != EXIT_PF &&
-		     code != EXIT_CR3_WRITE && code != EXIT_INVLPG))
-			vm_fail("calibrating: exit 0x%lx at 0x%lx", code, v->vmcb->save.rip);
-		svm_exit(v);
+		virt_exit(v);
 	}
 	must(tf_mem_read(vm.mmu, gpa(CAL_LOG), stamps, (l->parts + 1) * sizeof(stamps[0])));
 	for (unsigned int i = 0; i < l->parts; i++)
@@ -296,16 +299,16 @@ static uint64_t measure_ipkc(struct vcpu *v)
 static void to_shadow(struct vcpu *v)
 {
 	vcpu_sync_regs(v);
-	svm_watch(v, true);
+	virt_watch(v, true);
 	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
 	vcpu_forget_insns(v);
-	v->flush = true;
+	v->flush = TF_FLUSH_ALL;
 }
 
 static void to_nested(struct vcpu *v)
 {
-	svm_to_nested(v);
-	svm_watch(v, false);
+	virt_to_nested(v);
+	virt_watch(v, false);
 	tf_vcpu_set_mode(v->mmu, TF_NESTED);
 	vcpu_forget_insns(v);
 }
@@ -380,14 +383,14 @@ static void measure_all(struct vcpu *v, struct tf_costs *c)
 	measure_misses(v, c);
 }
 
-void svm_calibrate(struct vcpu *v)
+void virt_calibrate(struct vcpu *v)
 {
 	const struct tf_config conf = {
 		.mode = TF_NESTED,
-		.nested = TF_NPT,
+		.nested = vendor->format,
 		.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid),
 		.vcpus = 1,
-		.host_1g = x86_cpuid(0x80000001, 0).edx & (1u << 26),
+		.host_1g = vendor->has_1g(),
 		.large_backing = true,
 	};
 	static struct vcpu before;
@@ -402,10 +405,11 @@ void svm_calibrate(struct vcpu *v)
 	must(tf_mem_add(vm.mmu, gpa(0), CAL_DATA + MAPPED * TF_PAGE_SIZE, 0));
 	must(tf_vcpu_create(vm.mmu, 0, 0, &v->mmu));
 	put_guest();
-	x86_clgi();
-	start_guest(v);
+	msr_create(&v->msr, 0);
+	vcpu_reset(v, 0);
+	vendor->shut();
 	measure_all(v, &vm.costs);
-	x86_stgi();
+	vendor->open();
 	tf_vm_destroy(vm.mmu);
 	vm.mmu = real;
 	vm.start_tsc = 0;

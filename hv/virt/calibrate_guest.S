@@ -1,10 +1,10 @@
 /* The guest that calibrates: pieces of code that write down the time after each of their parts.
  *
  * They are copied to CAL_CODE of the guest's memory, and name nothing but the constants of calibrate.h.
- * R10: how many parts; R9: where the stamps go, one more than there are parts. All end with VMMCALL.
+ * R10: how many parts; R9: where the stamps go, one more than there are parts. All end with CPUID, of CAL_STOP.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "svm/calibrate.h"
+#include "virt/calibrate.h"
 
 	.section .rodata.calibrate, "a"
 	.code64
@@ -24,7 +24,8 @@
 	stamp
 	dec %r10
 	jnz 1b
-	vmmcall
+	mov $CAL_STOP, %eax
+	cpuid
 	.endm
 
 /* What a kernel touches besides while it handles a fault or goes to another process. Loses RAX and RBX. */

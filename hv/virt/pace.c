@@ -1,7 +1,7 @@
 /* What the meter may spend, and what it makes of a window in which events exit.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-#include "svm/pace.h"
+#include "virt/pace.h"
 
 void pace_spend(struct pace *p, uint64_t now, uint64_t cycles)
 {
