@@ -11,6 +11,7 @@
 #include "core/report.h"
 #include "core/string.h"
 #include "core/vm.h"
+#include "core/walk.h"
 #include "cpu/clock.h"
 #include "cpu/x86.h"
 
@@ -24,9 +25,13 @@
 struct vm vm;
 
 static const char *const reason_text[] = {
-	[END_POWEROFF] = "poweroff",	 [END_RESET] = "reset",
-	[END_DEBUG_EXIT] = "debug_exit", [END_TRIPLE_FAULT] = "triple_fault",
-	[END_ASSERT] = "assert",	 [END_ERROR] = "error",
+	[END_POWEROFF] = "poweroff",
+	[END_RESET] = "reset",
+	[END_DEBUG_EXIT] = "debug_exit",
+	[END_TRIPLE_FAULT] = "triple_fault",
+	[END_ASSERT] = "assert",
+	[END_ERROR] = "error",
+	[END_WALK] = "walk",
 };
 
 void vm_park(void)
@@ -60,7 +65,7 @@ static void stop_others(const struct vcpu *me)
 
 void vm_end(enum end_reason reason, unsigned int code)
 {
-	const struct vcpu *me = NULL;
+	struct vcpu *me = NULL;
 	uint32_t none = 0;
 
 	if (vm.start_tsc)
@@ -75,6 +80,8 @@ void vm_end(enum end_reason reason, unsigned int code)
 		stop_others(me);
 	if (reason == END_ASSERT)
 		console_seize();
+	else if (me)
+		walk_end(me);
 	report_end(reason_text[reason], code, reason != END_ASSERT);
 	console_drain();
 	acpi_power_off();
