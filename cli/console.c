@@ -140,10 +140,17 @@ void console_move(struct console *c, const struct pollfd *p)
 	if (p[2].revents) {
 		if (!lane_fill(&c->out, c->guest))
 			guest_close(c);
+		c->heard |= c->out.to > 0;
 		work_see(c->tap, c->out.bytes, c->out.to);
+		tail_add(&c->tail, c->out.bytes, c->out.to);
 	}
 	if (p[3].revents && !lane_empty(&c->out, STDOUT_FILENO))
 		c->broken = true;
+}
+
+bool console_waits(const struct console *c)
+{
+	return !lane_is_empty(&c->out);
 }
 
 bool console_drained(const struct console *c)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tail.h"
 #include "work.h"
 
 struct lane {
@@ -28,6 +29,8 @@ struct console {
 	bool quit;	  /* the user asked to leave */
 	bool broken;	  /* nobody reads our standard output any more */
 	struct work *tap; /* sees all that the guest writes */
+	struct tail tail; /* the last of it */
+	bool heard;	  /* something came from the guest; whoever looks takes it back */
 };
 
 enum { CONSOLE_POLLS = 4 };
@@ -37,6 +40,8 @@ void console_open(struct console *c, int keys, int guest, struct work *tap);
 /* Fills p[CONSOLE_POLLS] with what to wait for; then hands the answers back. */
 void console_wants(const struct console *c, struct pollfd *p);
 void console_move(struct console *c, const struct pollfd *p);
+/* Standard output does not take what the guest wrote: it may wait for that. */
+bool console_waits(const struct console *c);
 /* All that the guest wrote is out, and it will write no more. */
 bool console_drained(const struct console *c);
 /* Restores the terminal; may be called at any time, also from a signal handler. */

@@ -1,43 +1,63 @@
-/* The machine that the hypervisor runs on: a QEMU process of ours, and the pipes to it.
+/* The machine that the hypervisor runs on: an emulator's process of ours. One struct machine_kind
+ * for each emulator and vendor, in a file of its own; what they share is in machine.c.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef CLI_MACHINE_H
 #define CLI_MACHINE_H
 
-#include <sys/types.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 #include "kernel.h"
 #include "options.h"
+#include "process.h"
 
-struct machine {
-	pid_t pid;  /* 0: it is gone */
-	int status; /* of wait(), when it is gone */
-	/* Our ends of pipes; none blocks. (Pipes, not a socket: QEMU sends single bytes, of which a
-	 * socket holds a few hundred only, and what it still holds when it powers off is lost.) */
-	int keys;     /* to the guest's COM1 */
-	int console;  /* from the guest's COM1 */
-	int counters; /* from the hypervisor's COM2 */
-	int errors;   /* from QEMU's standard error */
+/* What is to run on it. */
+struct load {
+	const char *hv; /* the hypervisor's file */
+	const struct options *options;
+	const struct kernel *kernel;
+	const struct image *initrd; /* NULL: none */
 };
 
-/* The full path of QEMU, found in PATH; NULL (one line was said) if there is none. */
-const char *machine_qemu(void);
+struct machine_kind {
+	const char *option;   /* as --machine has it */
+	const char *name;     /* of the emulator: "QEMU" */
+	const char *cpu;      /* the model of CPU that it is asked for */
+	const char *how;      /* a word on it for a reader of numbers: "TCG" */
+	unsigned int spare;   /* CPUs more, that run no vCPU, where there are several vCPUs */
+	unsigned int silence; /* seconds without a word on a serial line after which it hangs; 0:
+				 it is not known to */
 
-/* The version that QEMU tells of itself ("7.2.22"); "unknown" if it does not. */
-const char *machine_qemu_version(const char *qemu);
+	/* The full path of the emulator; NULL (one line was said) if there is none. */
+	const char *(*find)(void);
+	/* The version that it tells of itself ("7.2.22"); "unknown" if it does not. */
+	const char *(*version)(const char *path);
+	/* Does this load fit? 0, or the status to exit with (one line was said). */
+	int (*check)(const struct load *l);
+	/* Starts it; process_open() was called. As process_start(). */
+	int (*start)(const struct machine_kind *k, struct process *p, const char *path,
+		     const struct load *l);
+	/* Does this line of its standard error tell a person something? NULL: each does. */
+	bool (*is_word)(const char *line, size_t n);
+};
 
-/* Starts QEMU with the hypervisor, the guest's kernel and its initrd (NULL: none). The process dies
- * with us. 0, or the status to exit with (one line was said). */
-int machine_start(struct machine *m, const char *qemu, const char *hv, const struct options *o,
-		  const struct kernel *k, const struct image *initrd);
+extern const struct machine_kind machine_qemu, machine_bochs_intel, machine_bochs_amd;
 
-/* Notes whether the process is gone; does not wait. */
-void machine_poll(struct machine *m);
+/* The kind that --machine names; NULL (one line was said) if there is none. */
+const struct machine_kind *machine_find(const char *option);
 
-/* How the process ended by itself, in words: "QEMU ended with status 1". */
-void machine_tell_end(const struct machine *m, char *text, size_t size);
+/* CPUs of the machine that run no vCPU. */
+unsigned int machine_spare(const struct machine_kind *k, const struct options *o);
 
-/* Ends the process, whatever it does, and waits until it is gone. */
-void machine_kill(struct machine *m);
+/* MiB of memory that node I of the machine needs. Even, so that no large page lies on a border. */
+unsigned long long machine_node_mib(const struct load *l, unsigned int i);
+unsigned long long machine_mib(const struct load *l);
+
+/* What the hypervisor is told: its command line; allocated. */
+char *machine_words(const struct machine_kind *k, const struct options *o);
+
+/* The guest's command line, as it follows the kernel's name: empty, or words after a blank each. */
+void machine_put_guest_words(FILE *f, const struct load *l);
 
 #endif

@@ -19,7 +19,16 @@
 #define TIMEOUT_MAX 1e9
 #define PERIOD_MAX  86400000u /* milliseconds: a day */
 
-enum { KEY_NODE = 256, KEY_DISTANCE, KEY_INSTALL, KEY_REGROUP, KEY_SWITCH, KEY_GRAIN, KEY_SEED };
+enum {
+	KEY_NODE = 256,
+	KEY_DISTANCE,
+	KEY_INSTALL,
+	KEY_REGROUP,
+	KEY_SWITCH,
+	KEY_GRAIN,
+	KEY_SEED,
+	KEY_MACHINE
+};
 
 static const struct argp_option option_list[] = {
 	{"kernel", 'k', "FILE", 0,
@@ -29,6 +38,10 @@ static const struct argp_option option_list[] = {
 	{"append", 'a', "TEXT", 0, "Words for its command line", 0},
 	{"cpus", 'c', "N", 0, "Virtual CPUs, 1 to 64 (2)", 0},
 	{"mem", 'm', "SIZE", 0, "Guest memory, with a suffix K, M, G or T (512M)", 0},
+	{"machine", KEY_MACHINE, "MACHINE", 0,
+	 "What to run on: AMD's SVM on QEMU (qemu), VMX or SVM on Bochs (bochs-intel, bochs-amd) "
+	 "(qemu)",
+	 0},
 	{"mode", 'M', "MODE", 0,
 	 "Page tables: nested, shadow, or chosen as the guest runs: auto (auto)", 0},
 	{"policy", 'p', "NAME[,KEY=VAL]", 0,
@@ -66,7 +79,7 @@ static const struct argp_option option_list[] = {
 };
 
 static const char doc[] =
-	"Boots a guest on Twofold under QEMU, its console on standard input and output."
+	"Boots a guest on Twofold in an emulated machine, its console on standard input and output."
 	"\vOn a terminal, Ctrl-A x quits and Ctrl-A Ctrl-A sends a Ctrl-A.\n\n"
 	"Exit status: 0 the guest powered off or reset; the guest's own code after a debug exit; "
 	"2 the guest crashed (triple fault); 3 the hypervisor stopped; 64 wrong usage; "
@@ -267,6 +280,9 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	case KEY_GRAIN:
 		status = choice_set_grain(&o->choice, arg);
 		break;
+	case KEY_MACHINE:
+		o->machine = arg;
+		break;
 	case KEY_SEED:
 		status = choice_set_seed(&o->choice, arg);
 		break;
@@ -333,7 +349,7 @@ int options_parse(int argc, char **argv, struct options *o)
 	static const struct argp argp = {option_list, option_take, NULL, doc, NULL, NULL, NULL};
 	int status;
 
-	*o = (struct options){.groups = "node", .install = "lock"};
+	*o = (struct options){.machine = "qemu", .groups = "node", .install = "lock"};
 	argp_err_exit_status = EXIT_BAD_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, o) != 0)
 		return EXIT_BAD_USAGE;

@@ -20,6 +20,7 @@ struct options {
 	const char *append;	     /* NULL: nothing */
 	const char *stats;	     /* NULL: none wanted */
 	const char *trace;	     /* NULL: none wanted */
+	const char *machine;	     /* "qemu", "bochs-intel" or "bochs-amd" */
 	const char *mode;	     /* "auto", "nested" or "shadow" */
 	const char *groups;	     /* "node", "one" or "vcpu" */
 	const char *install;	     /* "lock" or "cas" */

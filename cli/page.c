@@ -163,9 +163,9 @@ static void put_facts(FILE *f, const struct history *h)
 
 	fputs("<dl>\n", f);
 	if (machine)
-		put_fact(f, "Machine", "%s, %.0f CPUs; QEMU %s (TCG); Linux %s",
-			 text_in(machine, "cpu"), number_in(machine, "cpus"),
-			 text_in(machine, "qemu"), text_in(machine, "linux"));
+		put_fact(f, "Machine", "%s, %.0f CPUs; %s; Linux %s", text_in(machine, "cpu"),
+			 number_in(machine, "cpus"), text_in(machine, "emulator"),
+			 text_in(machine, "linux"));
 	put_fact(f, "Guest", "%.0f vCPU%s, %.0f MiB%s%s", number_in(h->hello, "cpus"),
 		 number_in(h->hello, "cpus") == 1 ? "" : "s",
 		 number_in(h->hello, "mem") / (1 << 20), append ? "; " : "", append ? append : "");

@@ -40,17 +40,14 @@ char *program_find(const char *name)
 enum { SCRIPT, OUTPUT, ERRORS, FILES };
 
 /* The child: never returns. */
-static void become(const char *path, const int *fd)
+static void become(char *const *argv, const int *fd)
 {
-	char script[64];
-
 	/* It never outlives us. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(script, sizeof(script), "/proc/self/fd/%d", fd[SCRIPT]);
 	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
 	dup2(fd[OUTPUT], STDOUT_FILENO);
 	dup2(fd[ERRORS], STDERR_FILENO);
-	execl(path, path, script, (char *)NULL);
+	execv(argv[0], argv);
 	dprintf(STDERR_FILENO, "%s\n", strerror(errno));
 	_exit(127);
 }
@@ -89,38 +86,105 @@ static char *read_all(int fd, size_t *n)
 	return bytes;
 }
 
-bool program_run(const char *path, const char *script, size_t script_n, char **out, size_t *n)
+/* Says the first line that it wrote on standard error. */
+static void say_failed(const char *path, int errors)
 {
-	int fd[FILES], status = -1;
-	pid_t pid = -1;
-	bool ok;
+	size_t n;
+	char *words = read_all(errors, &n);
+	char *first = words + strspn(words, "\n ");
 
-	for (int i = 0; i < FILES; i++)
-		fd[i] = memfd_create("twofold", 0);
-	ok = fd[FILES - 1] >= 0 && write_all(fd[SCRIPT], script, script_n);
-	if (ok)
-		pid = fork();
+	say("%s failed: %.*s", path, (int)strcspn(first, "\n"),
+	    *first ? first : "it did not say why");
+	free(words);
+}
+
+static bool run(char *const *argv, const int *fd)
+{
+	int status = -1;
+	pid_t pid = fork();
+
 	if (pid == 0)
-		become(path, fd);
+		become(argv, fd);
 	if (pid < 0) {
-		say("%s does not start: %s", path, strerror(errno));
+		say("%s does not start: %s", argv[0], strerror(errno));
 		return false;
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-	if (ok) {
-		*out = read_all(fd[OUTPUT], n);
-	} else {
-		size_t words_n;
-		char *words = read_all(fd[ERRORS], &words_n);
-		char *first = words + strspn(words, "\n ");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	say_failed(argv[0], fd[ERRORS]);
+	return false;
+}
 
-		say("%s failed: %.*s", path, (int)strcspn(first, "\n"),
-		    *first ? first : "it did not say why");
-		free(words);
-	}
+static bool files_open(int *fd, const char *path)
+{
+	for (int i = 0; i < FILES; i++)
+		fd[i] = memfd_create("twofold", 0);
+	if (fd[FILES - 1] >= 0)
+		return true;
+	say("%s does not start: %s", path, strerror(errno));
+	return false;
+}
+
+static void files_close(const int *fd)
+{
 	for (int i = 0; i < FILES; i++)
 		close(fd[i]);
+}
+
+bool program_do(char *const *argv)
+{
+	int fd[FILES];
+	bool ok = files_open(fd, argv[0]) && run(argv, fd);
+
+	files_close(fd);
 	return ok;
+}
+
+bool program_run(const char *path, const char *script, size_t script_n, char **out, size_t *n)
+{
+	int fd[FILES];
+	bool ok = files_open(fd, path);
+
+	if (ok && !write_all(fd[SCRIPT], script, script_n)) {
+		say("%s does not start: %s", path, strerror(errno));
+		ok = false;
+	}
+	if (ok) {
+		char name[64];
+		char *argv[] = {(char *)path, name, NULL};
+
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd[SCRIPT]);
+		ok = run(argv, fd);
+	}
+	if (ok)
+		*out = read_all(fd[OUTPUT], n);
+	files_close(fd);
+	return ok;
+}
+
+const char *program_version(const char *command, const char *prefix)
+{
+	static char version[64];
+	char *quiet, line[256];
+	FILE *f = NULL;
+
+	strcpy(version, "unknown");
+	if (asprintf(&quiet, "exec %s </dev/null 2>/dev/null", command) >= 0)
+		f = popen(quiet, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *at = strstr(line, prefix);
+
+		if (at && sscanf(at + strlen(prefix), "%63s", version) == 1)
+			break;
+	}
+	if (f) {
+		/* To its end, so that it does not die of a closed pipe. */
+		while (fgets(line, sizeof(line), f))
+			;
+		pclose(f);
+	}
+	free(quiet);
+	return version;
 }

@@ -26,21 +26,23 @@
 #include "trace.h"
 #include "work.h"
 
-enum { WORDS = 4096, GRACE_MS = 5000 };
+enum { WORDS = 4096, GRACE_MS = 5000, LAST_LINES = 5 };
 
 struct run {
 	struct options o;
 	struct kernel kernel;
 	struct image initrd;
 	bool has_initrd;
-	struct machine machine;
+	const struct machine_kind *kind;
+	struct process machine;
 	struct console console;
 	struct stream stream;
 	struct work work;
 	struct trace trace;
-	char words[WORDS]; /* the first that QEMU itself said */
+	char words[WORDS]; /* the first that the emulator itself said */
 	size_t words_n;
 	double started, ended; /* seconds on a monotonic clock; ended 0: it runs */
+	double heard;	       /* when something came on a serial line last */
 	const char *reason;    /* why we stopped it; NULL: it ended by itself */
 	int signal;	       /* that made us stop; 0: none */
 };
@@ -123,7 +125,7 @@ static int trace_find(struct run *r, FILE *stats)
 }
 
 /* The trace's first line: what a reader of it will want to know of the run. */
-static void trace_begin(struct run *r, const char *qemu_version)
+static void trace_begin(struct run *r, const char *version)
 {
 	json_t *head;
 
@@ -133,7 +135,7 @@ static void trace_begin(struct run *r, const char *qemu_version)
 			 TWOFOLD_VERSION, "mode", r->o.mode, "policy_asked", r->o.choice.asked,
 			 "cpus", (json_int_t)r->o.cpus, "mem", (json_int_t)r->o.mem, "kernel",
 			 r->kernel.file.path, "append", r->o.append, "machine",
-			 stats_machine(qemu_version));
+			 stats_machine(r->kind, version));
 	trace_put(&r->trace, head);
 	json_decref(head);
 }
@@ -157,7 +159,7 @@ static void stop(struct run *r, const char *reason)
 {
 	if (!r->reason)
 		r->reason = reason;
-	machine_kill(&r->machine);
+	process_kill(&r->machine);
 }
 
 static void signals_take(struct run *r, int fd)
@@ -180,14 +182,14 @@ static void words_take(struct run *r)
 	for (;;) {
 		bool room = r->words_n < sizeof(r->words) - 1;
 
-		n = room ? read(r->machine.errors, r->words + r->words_n,
+		n = room ? read(r->machine.ours[LINE_ERRORS], r->words + r->words_n,
 				sizeof(r->words) - 1 - r->words_n)
-			 : read(r->machine.errors, rest, sizeof(rest));
+			 : read(r->machine.ours[LINE_ERRORS], rest, sizeof(rest));
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n <= 0) {
-			close(r->machine.errors);
-			r->machine.errors = -1;
+			close(r->machine.ours[LINE_ERRORS]);
+			r->machine.ours[LINE_ERRORS] = -1;
 			return;
 		}
 		if (room)
@@ -237,20 +239,23 @@ static void carry(struct run *r, int signals)
 		console_wants(&r->console, p);
 		p[CONSOLE_POLLS] = (struct pollfd){signals, POLLIN, 0};
 		p[CONSOLE_POLLS + 1] = (struct pollfd){r->stream.fd, POLLIN, 0};
-		p[CONSOLE_POLLS + 2] = (struct pollfd){r->machine.errors, POLLIN, 0};
+		p[CONSOLE_POLLS + 2] = (struct pollfd){r->machine.ours[LINE_ERRORS], POLLIN, 0};
 		poll(p, CONSOLE_POLLS + 3, wait_ms(r, now()));
 
 		console_move(&r->console, p);
 		stream_read(&r->stream);
-		if (r->machine.errors >= 0)
+		if (r->machine.ours[LINE_ERRORS] >= 0)
 			words_take(r);
 		signals_take(r, signals);
-		machine_poll(&r->machine);
+		process_poll(&r->machine);
 		gone = r->machine.pid == 0;
 		t = now();
 		if (gone && !r->ended)
 			r->ended = t;
 
+		if (r->console.heard || r->stream.heard || console_waits(&r->console))
+			r->heard = t;
+		r->console.heard = r->stream.heard = false;
 		if (r->console.quit)
 			stop(r, "quit");
 		if (r->console.broken && !r->signal) {
@@ -259,11 +264,14 @@ static void carry(struct run *r, int signals)
 		}
 		if (r->o.timeout && t - r->started >= r->o.timeout && !r->stream.ended)
 			stop(r, "timeout");
+		if (r->kind->silence && !r->stream.ended && !gone &&
+		    t - r->heard > r->kind->silence)
+			stop(r, "hang");
 		if (r->stream.ended && !r->ended)
 			r->ended = t;
 		/* It has said all; a machine that does not power off need not keep us. */
 		if (r->stream.ended && !gone && t - r->ended > GRACE_MS / 1000.0)
-			machine_kill(&r->machine);
+			process_kill(&r->machine);
 		if (gone && r->stream.fd < 0 && console_drained(&r->console))
 			return;
 		/* Nobody takes the rest of the console: we were told to leave, so leave. */
@@ -278,16 +286,22 @@ static void carry(struct run *r, int signals)
 
 /* ---- after ---- */
 
-static void qemu_words_say(const struct run *r)
+static void words_say(const struct run *r)
 {
 	const char *at = r->words;
 	size_t n;
 
 	for (; *at; at += n + (at[n] == '\n')) {
 		n = strcspn(at, "\n");
-		if (n)
-			say("QEMU: %.*s", (int)n, at);
+		if (n && (!r->kind->is_word || r->kind->is_word(at, n)))
+			say("%s: %.*s", r->kind->name, (int)n, at);
 	}
+}
+
+static void last_lines_say(const struct run *r)
+{
+	tail_say(&r->console.tail, "console", LAST_LINES);
+	tail_say(&r->stream.tail, "hv", LAST_LINES);
 }
 
 /* How the hypervisor's end event maps to our exit status. */
@@ -315,14 +329,22 @@ static int conclude(struct run *r)
 	const char *reason;
 	int status;
 
-	/* QEMU's words matter where nothing else tells how it ended. */
+	/* Its own words matter where nothing else tells how it ended. */
 	if (r->o.verbose || (!r->stream.hello && !r->stream.ended && !r->reason))
-		qemu_words_say(r);
+		words_say(r);
 	if (r->reason) {
 		if (!strcmp(r->reason, "timeout")) {
 			say("the time limit of %g s has passed: the guest was stopped",
 			    r->o.timeout);
+			if (r->kind->silence)
+				last_lines_say(r);
 			return EXIT_TIME_LIMIT;
+		}
+		if (!strcmp(r->reason, "hang")) {
+			say("%s hangs: for %u s nothing came on a serial line; it was stopped",
+			    r->kind->name, r->kind->silence);
+			last_lines_say(r);
+			return EXIT_HV_FAILED;
 		}
 		return r->signal ? 128 + r->signal : 0;
 	}
@@ -330,7 +352,7 @@ static int conclude(struct run *r)
 		char how[64];
 
 		r->reason = "died";
-		machine_tell_end(&r->machine, how, sizeof(how));
+		process_tell_end(&r->machine, r->kind->name, how, sizeof(how));
 		say("%s: %s",
 		    r->stream.hello ? "the hypervisor died without a last word"
 				    : "the hypervisor did not start",
@@ -381,13 +403,16 @@ static void std_files_open(void)
 int command_run(int argc, char **argv)
 {
 	static struct run r;
-	const char *qemu, *version = "unknown";
+	const char *path, *version = "unknown";
 	char *hv = home_file("twofold-hv.elf");
 	void *stats = NULL;
+	struct load load;
 	int status, signals;
 
 	std_files_open();
 	status = options_parse(argc, argv, &r.o);
+	if (!status && !(r.kind = machine_find(r.o.machine)))
+		status = EXIT_BAD_USAGE;
 	if (!status)
 		status = kernel_find(&r);
 	if (!status)
@@ -396,14 +421,18 @@ int command_run(int argc, char **argv)
 		status = memory_check(&r);
 	if (status)
 		return status;
+	load = (struct load){hv, &r.o, &r.kernel, r.has_initrd ? &r.initrd : NULL};
+	status = r.kind->check(&load);
+	if (status)
+		return status;
 	if (access(hv, R_OK) != 0) {
 		say("the hypervisor %s is not there: 'make' builds it (TWOFOLD_HOME names another "
 		    "place)",
 		    hv);
 		return EXIT_BAD_FILE;
 	}
-	qemu = machine_qemu();
-	if (!qemu)
+	path = r.kind->find();
+	if (!path)
 		return EXIT_BAD_FILE;
 	if (r.o.stats) {
 		stats = stats_open(r.o.stats);
@@ -414,20 +443,22 @@ int command_run(int argc, char **argv)
 	if (status)
 		return status;
 	if (stats || r.trace.file)
-		version = machine_qemu_version(qemu);
+		version = r.kind->version(path);
 
 	signals = signals_open();
 	r.started = now();
-	status = machine_start(&r.machine, qemu, hv, &r.o, &r.kernel,
-			       r.has_initrd ? &r.initrd : NULL);
+	r.heard = r.started;
+	status = process_open(&r.machine);
+	if (!status)
+		status = r.kind->start(r.kind, &r.machine, path, &load);
 	if (status)
 		return status;
 	trace_begin(&r, version);
 	work_open(&r.work, &r.trace);
-	stream_open(&r.stream, r.machine.counters, r.o.verbose, &r.trace);
-	console_open(&r.console, r.machine.keys, r.machine.console, &r.work);
+	stream_open(&r.stream, r.machine.ours[LINE_COUNTERS], r.o.verbose, &r.trace);
+	console_open(&r.console, r.machine.ours[LINE_KEYS], r.machine.ours[LINE_CONSOLE], &r.work);
 	carry(&r, signals);
-	machine_kill(&r.machine);
+	process_kill(&r.machine);
 	console_restore();
 
 	status = conclude(&r);
@@ -435,7 +466,8 @@ int command_run(int argc, char **argv)
 		struct run_facts facts = {
 			.kernel = r.kernel.file.path,
 			.initrd = r.has_initrd ? r.initrd.path : NULL,
-			.qemu_version = version,
+			.machine = r.kind,
+			.version = version,
 			.reason = r.reason,
 			.status = status,
 			.wall_seconds = r.ended - r.started,

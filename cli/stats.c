@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "args.h"
 #include "commands.h"
 #include "figures.h"
 #include "say.h"
@@ -27,11 +28,13 @@ void *stats_open(const char *path)
 	return f;
 }
 
-json_t *stats_machine(const char *qemu_version)
+json_t *stats_machine(const struct machine_kind *k, const char *version)
 {
 	char line[256], model[256] = "unknown";
 	FILE *f = fopen("/proc/cpuinfo", "r");
 	struct utsname u;
+	char *emulator;
+	json_t *machine;
 
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "model name : %255[^\n]", model) == 1)
@@ -40,9 +43,13 @@ json_t *stats_machine(const char *qemu_version)
 	if (f)
 		fclose(f);
 	uname(&u);
-	return json_pack("{s:s, s:I, s:s, s:s}", "cpu", model, "cpus",
-			 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "linux", u.release, "qemu",
-			 qemu_version);
+	emulator = text_of("%s %s (%s)", k->name, version, k->how);
+	machine = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s*}", "cpu", model, "cpus",
+			    (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "linux", u.release, "kind",
+			    k->option, "emulator", emulator, "qemu",
+			    k == &machine_qemu ? version : NULL);
+	free(emulator);
+	return machine;
 }
 
 static double seconds_of(const json_t *event, const char *cycles)
@@ -188,7 +195,7 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 				"append", o->append, "reason", r->reason, "status", r->status,
 				"wall_seconds", r->wall_seconds);
 
-	json_object_set_new(all, "machine", stats_machine(r->qemu_version));
+	json_object_set_new(all, "machine", stats_machine(r->machine, r->version));
 	json_object_set_new(all, "nodes", nodes_describe(&o->nodes));
 	json_object_set_new(all, "grouping", json_string(o->groups));
 	json_object_set_new(all, "install", json_string(o->install));

@@ -149,6 +149,8 @@ void stream_read(struct stream *s)
 			s->fd = -1;
 			return;
 		}
+		s->heard = true;
+		tail_add(&s->tail, s->line + s->have, (size_t)n);
 		s->have += (size_t)n;
 		lines_take(s);
 	}

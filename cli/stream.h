@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tail.h"
 #include "trace.h"
 
 enum { SWITCHES_MAX = 10000 }; /* that are kept */
@@ -24,6 +25,8 @@ struct stream {
 	json_t *calibration; /* the event; NULL: none */
 	json_t *switches;    /* array of the first SWITCHES_MAX switch events */
 	size_t switches_seen;
+	struct tail tail;    /* the last of it */
+	bool heard;	     /* something came; whoever looks takes it back */
 	struct trace *trace; /* gets the events that belong there */
 	char *line;	     /* what has come of the next line */
 	size_t have, room;

@@ -106,16 +106,34 @@ static void row(const struct table *t, const char *name, const char *in, const c
 	putchar('\n');
 }
 
+/* As --machine names it. */
+static const char *machine_kind_of(const json_t *run)
+{
+	const char *kind =
+		json_string_value(json_object_get(json_object_get(run, "machine"), "kind"));
+
+	return kind ? kind : "";
+}
+
 static void head(const struct table *t)
 {
 	const json_t *m = json_object_get(t->run[0], "machine");
+	bool one = true;
 	char text[32];
 
-	printf("On %s (%lld CPUs), QEMU %s (TCG), Linux %s\n\n",
-	       json_string_value(json_object_get(m, "cpu")),
+	for (int i = 1; i < t->runs; i++)
+		one &= !strcmp(machine_kind_of(t->run[0]), machine_kind_of(t->run[i]));
+
+	printf("On %s (%lld CPUs), %s, Linux %s\n\n", json_string_value(json_object_get(m, "cpu")),
 	       (long long)json_integer_value(json_object_get(m, "cpus")),
-	       json_string_value(json_object_get(m, "qemu")),
+	       one ? json_string_value(json_object_get(m, "emulator")) : "several machines",
 	       json_string_value(json_object_get(m, "linux")));
+	if (!one) {
+		printf("%-*s", NAME_WIDTH, "");
+		for (int i = 0; i < t->runs; i++)
+			cell(machine_kind_of(t->run[i]));
+		putchar('\n');
+	}
 	printf("%-*s", NAME_WIDTH, "");
 	for (int i = 0; i < t->runs; i++)
 		cell(json_string_value(json_object_get(t->run[i], "mode")));
@@ -194,7 +212,7 @@ static void times(const struct table *t)
 		putchar('\n');
 	}
 	row(t, "guest, from start to end", NULL, "guest_seconds", "%.2f");
-	row(t, "all, with firmware and QEMU", NULL, "wall_seconds", "%.2f");
+	row(t, "all, with firmware", NULL, "wall_seconds", "%.2f");
 }
 
 static json_int_t mark_of(const json_t *told)

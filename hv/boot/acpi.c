@@ -197,11 +197,16 @@ static void read_srat(const uint8_t *t, uint32_t length)
 		acpi.nodes = 1;
 }
 
+/* Its name, PackageOp, the package's length and count, two elements: it may be the table's last. */
+#define S5_BYTES_MIN 9
+
 /* \_S5 is a package of bytes: find it in the definition block without an interpreter. The package
  * holds SLP_TYPa and SLP_TYPb, each a byte constant or Zero or One. */
 static void read_s5(const uint8_t *t, uint32_t length)
 {
-	for (uint32_t i = 36; i + 16 < length; i++) {
+	const uint8_t *end = t + length;
+
+	for (uint32_t i = 36; i + S5_BYTES_MIN <= length; i++) {
 		const uint8_t *p = t + i;
 		uint8_t type[2];
 
@@ -211,9 +216,9 @@ static void read_s5(const uint8_t *t, uint32_t length)
 		p += 1 + (p[0] >> 6); /* package length */
 		p++;		      /* number of elements */
 		for (int k = 0; k < 2; k++) {
-			if (*p == 0x0a)
+			if (p < end && *p == 0x0a)
 				p++;
-			type[k] = *p++;
+			type[k] = p < end ? *p++ : 0;
 		}
 		acpi.sleep_a = (uint16_t)(1 << 13 | (type[0] & 7) << 10);
 		acpi.sleep_b = (uint16_t)(1 << 13 | (type[1] & 7) << 10);

@@ -1,7 +1,8 @@
 /* COM2 and the JSON lines on it.
  *
- * Owns: the 16550 at 0x2f8 (115200 8N1, FIFO on, no interrupts). Lock: `lock`, held from
- * json_begin() to json_end(); nothing is called under it.
+ * Owns: the 16550 at 0x2f8 (115200 8N1, FIFO on, no interrupts); the one at 0x3f8 is the guest's,
+ * and is set up alike before it starts, as firmware does. Lock: `lock`, held from json_begin() to
+ * json_end(); nothing is called under it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/console.h"
@@ -15,6 +16,7 @@
 #include "core/string.h"
 #include "cpu/x86.h"
 
+#define COM1	   0x3f8
 #define COM2	   0x2f8
 #define FIFO_BYTES 16
 #define LSR_THRE   0x20 /* the FIFO is empty */
@@ -26,15 +28,21 @@ static bool seized;
 static bool first; /* no comma before the next member */
 static unsigned int room;
 
+static void uart_init(uint16_t base)
+{
+	x86_outb(base + 1, 0);
+	x86_outb(base + 3, 0x80);
+	x86_outb(base + 0, 1);
+	x86_outb(base + 1, 0);
+	x86_outb(base + 3, 0x03);
+	x86_outb(base + 2, 0x07);
+	x86_outb(base + 4, 0x03);
+}
+
 void console_init(void)
 {
-	x86_outb(COM2 + 1, 0);
-	x86_outb(COM2 + 3, 0x80);
-	x86_outb(COM2 + 0, 1);
-	x86_outb(COM2 + 1, 0);
-	x86_outb(COM2 + 3, 0x03);
-	x86_outb(COM2 + 2, 0x07);
-	x86_outb(COM2 + 4, 0x03);
+	uart_init(COM1); /* a UART's own reset leaves five bits to a byte */
+	uart_init(COM2);
 }
 
 void console_seize(void)

@@ -52,10 +52,27 @@ static uint32_t where(const struct vcpu *v)
 	return __atomic_load_n(&v->where, __ATOMIC_SEQ_CST);
 }
 
+/* Out of the guest. An NMI that finds it asleep in the host would not wake it, but then it has seen
+ * the request. */
+static void kick_out(const struct vcpu *v)
+{
+	if (vm.kick_by_nmi)
+		apic_send_nmi(v->host_apic_id);
+	else
+		apic_send(v->host_apic_id, VECTOR_KICK);
+}
+
 void vcpu_request(struct vcpu *v, uint32_t req)
 {
+	uint32_t at;
+
 	post(v, req);
-	if (where(v) != WHERE_HOST && v != vcpu_this())
+	at = where(v);
+	if (v == vcpu_this())
+		return;
+	if (at == WHERE_GUEST)
+		kick_out(v);
+	else if (at == WHERE_IDLE)
 		apic_send(v->host_apic_id, VECTOR_KICK);
 }
 
@@ -81,7 +98,7 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_
 		}
 		post(v, requests);
 		if (where(v) == WHERE_GUEST)
-			apic_send(v->host_apic_id, VECTOR_KICK);
+			kick_out(v);
 	}
 	for (unsigned int i = 0; i < vm.cpus; i++) {
 		v = vm.vcpu[i];
@@ -94,7 +111,7 @@ static void host_flush(struct tf_host *h, const struct tf_cpuset *vcpus, uint32_
 			/* An emulator's CPU may miss an interrupt that comes as it leaves the
 			 * guest. */
 			if (x86_rdtsc() - sent > vm.tsc_khz) {
-				apic_send(v->host_apic_id, VECTOR_KICK);
+				kick_out(v);
 				sent = x86_rdtsc();
 			}
 		}

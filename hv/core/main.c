@@ -150,6 +150,8 @@ static void start_guest(void)
 	apic_route_com1();
 	guest_create();
 	smp_cpu_init(v);
+	if (vendor->probe)
+		vendor->probe(v);
 	probe(v);
 	if (vm.automatic)
 		start_choice(v);

@@ -24,7 +24,8 @@ struct vm {
 	unsigned int cpus;
 	uint64_t mem; /* bytes of guest RAM */
 	struct nodes nodes;
-	bool watch_cr4; /* the CPU has CR4 features that the guest must not use */
+	bool watch_cr4;	  /* the CPU has CR4 features that the guest must not use */
+	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */

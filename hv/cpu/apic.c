@@ -41,6 +41,7 @@ enum {
 #define DIVIDE_BY_1	 0xbu
 #define ICR_PENDING	 (1u << 12)
 #define ICR_ASSERT	 (1u << 14)
+#define ICR_NMI		 (4u << 8)
 #define ICR_INIT	 (5u << 8)
 #define ICR_SIPI	 (6u << 8)
 
@@ -102,6 +103,11 @@ static void icr_write(uint32_t id, uint32_t low)
 void apic_send(uint32_t id, uint8_t vector)
 {
 	icr_write(id, ICR_ASSERT | vector);
+}
+
+void apic_send_nmi(uint32_t id)
+{
+	icr_write(id, ICR_ASSERT | ICR_NMI);
 }
 
 void apic_send_init(uint32_t id)

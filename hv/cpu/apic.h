@@ -11,8 +11,9 @@ void apic_enable(void);
 uint32_t apic_host_id(void);
 void apic_eoi(void);
 
-/* Send a fixed interrupt; INIT; SIPI at vector << 12. */
+/* Send a fixed interrupt; an NMI; INIT; SIPI at vector << 12. */
 void apic_send(uint32_t id, uint8_t vector);
+void apic_send_nmi(uint32_t id);
 void apic_send_init(uint32_t id);
 void apic_send_sipi(uint32_t id, uint8_t vector);
 

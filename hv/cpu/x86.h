@@ -159,6 +159,11 @@ static inline uint64_t x86_read_cr0(void)
 	return v;
 }
 
+static inline void x86_write_cr2(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr2" ::"r"(v));
+}
+
 static inline uint64_t x86_read_cr2(void)
 {
 	uint64_t v;

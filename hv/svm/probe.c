@@ -1,14 +1,23 @@
-/* Does this machine intercept what a shadow root needs? Tried once, on a guest of two instructions.
+/* What this machine does otherwise than the manual says: tried once, on guests of a few
+ * instructions. No CPUID bit tells, so the only way is to look.
  *
  * A guest that reads CR3 without an exit sees our root in place of its own and is lost in ways that
- * tell nobody why. QEMU 10.0 lets it; no CPUID bit tells, so the only way is to look.
+ * tell nobody why. QEMU 10.0 lets it.
  *
- * The guest runs in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1.
+ * Bochs (2.7, 3.0) does not load CR2. And it decides from the guest's RFLAGS what to let through
+ * before it is in the guest: a virtual interrupt is not taken where RFLAGS.IF is set at the entry,
+ * and an interrupt of the host does not end the guest's run where it is clear, until the guest
+ * itself changes it.
+ *
+ * The guests run in the hypervisor's own address space and segments. APM vol. 2, 15.5, 15.8.1,
+ * 15.21.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/log.h"
 #include "core/string.h"
 #include "core/vm.h"
+#include "cpu/apic.h"
+#include "cpu/trap.h"
 #include "cpu/x86.h"
 #include "svm/svm.h"
 
@@ -17,10 +26,21 @@ struct table_pointer {
 	uint64_t base;
 } __attribute__((packed));
 
-/* The guest. Where the read is not intercepted, the HLT is. */
-__attribute__((naked, noipa)) static void probe_guest(void)
+/* Where the read is not intercepted, the HLT is. */
+__attribute__((naked, noipa)) static void reads_cr3(void)
 {
 	__asm__ volatile("mov %%cr3, %%rax\n\thlt" ::: "rax");
+}
+
+__attribute__((naked, noipa)) static void reads_cr2(void)
+{
+	__asm__ volatile("mov %%cr2, %%rax\n\thlt" ::: "rax");
+}
+
+/* An emulator may take an event some instructions late. */
+__attribute__((naked, noipa)) static void waits(void)
+{
+	__asm__ volatile("mov $1000, %%eax\n1:\tpause\n\tdec %%eax\n\tjnz 1b\n\thlt" ::: "rax");
 }
 
 static struct vmcb_seg table(const struct table_pointer *p)
@@ -29,7 +49,7 @@ static struct vmcb_seg table(const struct table_pointer *p)
 }
 
 /* Interrupts stay off, and an NMI finds the hypervisor's handler and the unused stack below us. */
-static void probe_create(const struct vcpu *v)
+static void probe_create(const struct vcpu *v, void (*guest)(void))
 {
 	struct vmcb_control *c = &vmcb_of(v)->ctl;
 	struct vmcb_save *s = &vmcb_of(v)->save;
@@ -38,7 +58,6 @@ static void probe_create(const struct vcpu *v)
 	__asm__ volatile("sgdt %0" : "=m"(gdt));
 	__asm__ volatile("sidt %0" : "=m"(idt));
 	memset(vmcb_of(v), 0, sizeof(struct vmcb));
-	c->cr_read = 1u << 3;
 	c->intercept1 = INT1_HLT | INT1_SHUTDOWN;
 	c->intercept2 = INT2_VMRUN; /* VMRUN demands it */
 	c->asid = 1;
@@ -55,22 +74,61 @@ static void probe_create(const struct vcpu *v)
 	s->dr6 = 0xffff0ff0;
 	s->dr7 = 0x400;
 	s->rflags = 2;
-	s->rip = (uintptr_t)probe_guest;
+	s->rip = (uintptr_t)guest;
 	s->rsp = vmcb_pa(v) + 0x2000;
+}
+
+static uint64_t probe_run(struct vcpu *v)
+{
+	svm_enter(v->gpr, vmcb_pa(v));
+	x86_stgi();
+	return vmcb_of(v)->ctl.exit_code;
 }
 
 const char *svm_probe_shadow(struct vcpu *v)
 {
 	uint64_t code;
 
-	probe_create(v);
-	svm_enter(v->gpr, vmcb_pa(v));
-	x86_stgi();
-	code = vmcb_of(v)->ctl.exit_code;
+	probe_create(v, reads_cr3);
+	vmcb_of(v)->ctl.cr_read = 1u << 3;
+	code = probe_run(v);
 	if (code == VMEXIT_HLT)
 		return "this machine does not intercept reads of CR3 (QEMU 10.0 has that fault)";
 	if (code == VMEXIT_CR3_READ)
 		return NULL;
 	log_info("the probe of shadow mode ended with exit 0x%lx, not with a read of CR3", code);
 	return "this machine does not run a guest without nested paging";
+}
+
+void svm_probe(struct vcpu *v)
+{
+	struct vmcb *b = vmcb_of(v);
+	struct vmcb_control *c = &b->ctl;
+	uint64_t other = ~x86_read_cr2();
+
+	probe_create(v, reads_cr2);
+	b->save.cr2 = other;
+	svm_cpu.loads_cr2 = probe_run(v) != VMEXIT_HLT || b->save.rax == other;
+
+	probe_create(v, waits);
+	b->save.rflags |= RFLAGS_IF;
+	c->intercept1 |= INT1_VINTR;
+	c->int_ctl = V_INTR_MASKING | V_IRQ | V_IGN_TPR | 0xfull << V_PRIO_SHIFT |
+		     0xffull << V_VECTOR_SHIFT;
+	svm_cpu.virq_late = probe_run(v) == VMEXIT_HLT;
+
+	/* GIF is clear until the entry: the interrupt waits for it. */
+	probe_create(v, waits);
+	c->intercept1 |= INT1_INTR;
+	c->int_ctl = V_INTR_MASKING;
+	x86_clgi();
+	x86_sti();
+	apic_send(v->host_apic_id, VECTOR_KICK);
+	vm.kick_by_nmi = probe_run(v) == VMEXIT_HLT;
+	x86_cli();
+	log_debug(
+		"VMRUN %s CR2; a virtual interrupt is taken %s; an interrupt %s a guest whose own "
+		"are off",
+		svm_cpu.loads_cr2 ? "loads" : "does not load",
+		svm_cpu.virq_late ? "late" : "at once", vm.kick_by_nmi ? "does not stop" : "stops");
 }

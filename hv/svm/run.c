@@ -59,14 +59,18 @@ static void follow_mode(struct vcpu *v)
 /* An interrupt is offered to the CPU as virtual interrupt with its own vector: the guest takes it
  * the moment it can, at once or later, without an exit. (Injecting it as an event has no advantage,
  * and QEMU 7.2 keeps such a vector as a pending exception: when another thread stops the CPU right
- * then, it is delivered twice.) */
+ * then, it is delivered twice.) Where such an interrupt would be late, it is injected if the guest
+ * can take it now. */
 static void put_event(struct vcpu *v)
 {
 	struct vmcb_control *c = &vmcb_of(v)->ctl;
 
 	c->event_inj = v->event;
 	c->int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
-	if (v->virq >= 0)
+	if (v->virq >= 0 && svm_cpu.virq_late && !v->event && (v->guest.rflags & RFLAGS_IF) &&
+	    !v->guest.int_shadow)
+		c->event_inj = EVENT_VALID | EVENT_TYPE_INTR | (uint64_t)v->virq;
+	else if (v->virq >= 0)
 		c->int_ctl |= V_IRQ | V_IGN_TPR | (uint64_t)(v->virq >> 4) << V_PRIO_SHIFT |
 			      (uint64_t)v->virq << V_VECTOR_SHIFT;
 }
@@ -91,6 +95,8 @@ __attribute__((hot)) void svm_prepare(struct vcpu *v)
 	s->rflags = g->rflags;
 	s->cr0 = g->cr0;
 	s->cr2 = g->cr2;
+	if (!svm_cpu.loads_cr2)
+		x86_write_cr2(g->cr2);
 	s->cr4 = g->cr4;
 	if (v->shadow) {
 		s->cr3 = v->root;

@@ -107,6 +107,7 @@ const struct vendor svm_vendor = {
 	.maps_init = maps_init,
 	.enable = enable,
 	.probe_shadow = svm_probe_shadow,
+	.probe = svm_probe,
 	.reset = svm_reset,
 	.start = svm_start,
 	.shut = shut,

@@ -17,10 +17,13 @@
 #define SVM_IOPM_BYTES	(3 * 4096)
 #define SVM_MSRPM_BYTES (2 * 4096)
 
-/* What the CPU has; constant after svm_check(). */
+/* What the CPU has; constant after check() and probe(). */
 struct svm_cpu {
 	uint32_t asids; /* the host's 0 among them */
 	bool has_nrip;	/* it stores the next instruction's address at an exit */
+	/* What svm_probe() found. */
+	bool loads_cr2; /* VMRUN does */
+	bool virq_late; /* a virtual interrupt waits until the guest itself sets RFLAGS.IF */
 };
 extern struct svm_cpu svm_cpu;
 
@@ -54,6 +57,7 @@ void svm_decode(struct vcpu *v);
 
 /* svm/probe.c */
 const char *svm_probe_shadow(struct vcpu *v);
+void svm_probe(struct vcpu *v);
 
 /* svm/enter.S: into the guest and back; GIF is clear before and after. */
 void svm_enter(uint64_t *gpr, uint64_t vmcb_pa);

@@ -47,6 +47,9 @@ struct vendor {
 	/* Can a shadow root work on this machine? NULL, or what is wrong. After enable() and before
 	 * the first reset: it may use v's control block. */
 	const char *(*probe_shadow)(struct vcpu *v);
+	/* Find out what the machine does otherwise than the manual says, and live with it
+	 * (vm.kick_by_nmi, and what is its own). As probe_shadow(); may be NULL. */
+	void (*probe)(struct vcpu *v);
 
 	/* The control block as after INIT (CS:IP at sipi_vector << 12), v->guest with it; the
 	 * wishes above are taken over at the next prepare(). */
