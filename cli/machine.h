@@ -21,13 +21,14 @@ struct load {
 };
 
 struct machine_kind {
-	const char *option;   /* as --machine has it */
-	const char *name;     /* of the emulator: "QEMU" */
-	const char *cpu;      /* the model of CPU that it is asked for */
-	const char *how;      /* a word on it for a reader of numbers: "TCG" */
-	unsigned int spare;   /* CPUs more, that run no vCPU, where there are several vCPUs */
-	unsigned int silence; /* seconds without a word on a serial line after which it hangs; 0:
-				 it is not known to */
+	const char *option; /* as --machine has it */
+	const char *name;   /* of the emulator: "QEMU" */
+	const char *cpu;    /* the model of CPU that it is asked for */
+	const char *how;    /* a word on it for a reader of numbers: "TCG" */
+	unsigned int spare; /* CPUs more, that run no vCPU, where there are several vCPUs */
+	/* Seconds that it may run without a word on a serial line; longer, and it hangs. 0: for
+	 * ever. */
+	unsigned int silence;
 
 	/* The full path of the emulator; NULL (one line was said) if there is none. */
 	const char *(*find)(void);

@@ -28,7 +28,7 @@
 
 enum { MACHINE_CPUS = 16, SILENCE_S = 60 };
 
-/* Setup's own one (scripts/bochs-get.sh), or the system's. */
+/* The one that setup unpacked (scripts/setup.sh), or the system's. */
 static const char *find(void)
 {
 	char *path = home_file("bochs/bochs");

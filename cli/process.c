@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "say.h"
@@ -141,6 +142,16 @@ void process_poll(struct process *p)
 {
 	if (p->pid > 0 && waitpid(p->pid, &p->status, WNOHANG) == p->pid)
 		p->pid = 0;
+}
+
+double process_cpu_seconds(const struct process *p)
+{
+	struct timespec t = {0};
+	clockid_t clock;
+
+	if (p->pid > 0 && clock_getcpuclockid(p->pid, &clock) == 0)
+		clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 void process_tell_end(const struct process *p, const char *name, char *text, size_t size)

@@ -48,6 +48,9 @@ int process_start(struct process *p, const struct launch *l);
 /* Notes whether the process is gone; does not wait. */
 void process_poll(struct process *p);
 
+/* Seconds of a CPU that it has taken. */
+double process_cpu_seconds(const struct process *p);
+
 /* How NAME's process ended by itself, in words: "QEMU ended with status 1". */
 void process_tell_end(const struct process *p, const char *name, char *text, size_t size);
 

@@ -43,6 +43,7 @@ struct run {
 	size_t words_n;
 	double started, ended; /* seconds on a monotonic clock; ended 0: it runs */
 	double heard;	       /* when something came on a serial line last */
+	double heard_cpu;      /* what the machine had taken of a CPU by then, seconds */
 	const char *reason;    /* why we stopped it; NULL: it ended by itself */
 	int signal;	       /* that made us stop; 0: none */
 };
@@ -227,6 +228,23 @@ static int wait_ms(const struct run *r, double t)
 	return until > t ? (int)((until - t) * 1000) + 1 : 0;
 }
 
+static void hear(struct run *r, double t)
+{
+	r->heard = t;
+	r->heard_cpu = process_cpu_seconds(&r->machine);
+}
+
+/* Nothing came for longer than can be. Time counts in which the machine ran: it may have to share
+ * its CPU. One that does not run at all gets ten times as long. */
+static bool hangs(const struct run *r, double t)
+{
+	unsigned int silence = r->kind->silence;
+
+	return silence && !r->stream.ended && t - r->heard > silence &&
+	       (process_cpu_seconds(&r->machine) - r->heard_cpu > silence ||
+		t - r->heard > 10 * silence);
+}
+
 static void carry(struct run *r, int signals)
 {
 	double said = 0;
@@ -254,7 +272,7 @@ static void carry(struct run *r, int signals)
 			r->ended = t;
 
 		if (r->console.heard || r->stream.heard || console_waits(&r->console))
-			r->heard = t;
+			hear(r, t);
 		r->console.heard = r->stream.heard = false;
 		if (r->console.quit)
 			stop(r, "quit");
@@ -264,8 +282,7 @@ static void carry(struct run *r, int signals)
 		}
 		if (r->o.timeout && t - r->started >= r->o.timeout && !r->stream.ended)
 			stop(r, "timeout");
-		if (r->kind->silence && !r->stream.ended && !gone &&
-		    t - r->heard > r->kind->silence)
+		if (!gone && hangs(r, t))
 			stop(r, "hang");
 		if (r->stream.ended && !r->ended)
 			r->ended = t;
@@ -341,7 +358,8 @@ static int conclude(struct run *r)
 			return EXIT_TIME_LIMIT;
 		}
 		if (!strcmp(r->reason, "hang")) {
-			say("%s hangs: for %u s nothing came on a serial line; it was stopped",
+			say("%s hangs: nothing came on a serial line while it ran for %u s; it was "
+			    "stopped",
 			    r->kind->name, r->kind->silence);
 			last_lines_say(r);
 			return EXIT_HV_FAILED;

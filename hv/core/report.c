@@ -405,6 +405,12 @@ void report_counters(void)
 	json_end();
 }
 
+void report_alive(void)
+{
+	json_begin("alive");
+	json_end();
+}
+
 void report_mark(uint8_t mark)
 {
 	struct tf_counters c;

@@ -15,6 +15,8 @@ void report_hello(void);
 void report_calibration(void);
 /* {"ev":"counters",...} */
 void report_counters(void);
+/* {"ev":"alive"} */
+void report_alive(void);
 /* {"ev":"switch",...}: a reading of this vCPU made a choice change. */
 void report_switch(unsigned int cpu, const struct tf_verdict *d);
 /* {"ev":"sample",...}: what one was judged by; the meter's share of the vCPU's time, in parts of a

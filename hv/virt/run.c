@@ -75,14 +75,20 @@ void virt_timer_arm(struct vcpu *v)
 		apic_timer_at(at);
 }
 
-/* When the next counters are due, after some that were sent from BEGAN to ENDED: in a second, but
- * later where the line is slow, as real ones are (a fifth of a second for them), so that sending
- * does not take more than a twentieth of the CPU. */
-static uint64_t report_due(uint64_t began, uint64_t ended)
+/* Each second, counters or, where they have just been sent on a slow line, a sign of life. A real
+ * line takes a fifth of a second for counters: they shall not take more than a twentieth of the
+ * CPU. */
+static void report(uint64_t now)
 {
-	uint64_t second = began + (uint64_t)vm.tsc_khz * 1000, apart = ended + 20 * (ended - began);
+	static uint64_t next_counters;
 
-	return second > apart ? second : apart;
+	if (now < next_counters) {
+		report_alive();
+	} else {
+		report_counters();
+		next_counters = x86_rdtsc() + 20 * (x86_rdtsc() - now);
+	}
+	next_report = now + (uint64_t)vm.tsc_khz * 1000;
 }
 
 static void timer_work(struct vcpu *v)
@@ -95,8 +101,7 @@ static void timer_work(struct vcpu *v)
 		lapic_timer_check(&v->apic);
 	}
 	if (v->index == 0 && now >= next_report) {
-		report_counters();
-		next_report = report_due(now, x86_rdtsc());
+		report(now);
 	}
 	if (v->index == 0 && next_regroup && now >= next_regroup) {
 		next_regroup = now + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
