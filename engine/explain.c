@@ -95,7 +95,11 @@ static void nested_walk(const struct explain *x, gpa_t at, unsigned int need,
 	unsigned int level = f->levels, perm = PERM_RWX;
 	uint64_t table = t->root.v, value = 0;
 	enum fmt_kind kind = at.v < fmt_end(f) ? FMT_TABLE : FMT_EMPTY;
+	const struct frame *fr = memmap_frame(&x->vm->map, gpa_to_gfn(at));
+	uint64_t word = fr ? frame_word(fr) : 0;
 	n->at = at;
+	if (word & FRAME_BACKED)
+		n->to = hpa(word_hpa(word).v | (at.v & TF_PAGE_MASK));
 	n->frame = frame_flags(x->vm, gpa_to_gfn(at));
 	while (kind == FMT_TABLE) {
 		uint64_t where = table + fmt_index(f, at.v, --level) * UINT64_C(8);

@@ -83,7 +83,7 @@ static void put_nested(const struct tf_nested_walk *n)
 	json_open("nested");
 	put_hex("at", n->at.v);
 	json_text("end", end[n->end]);
-	if (n->end == TF_NESTED_MAPPED || n->end == TF_NESTED_READ_ONLY)
+	if (n->to.v)
 		put_hex("to", n->to.v);
 	json_number("filled", n->filled);
 	put_frame(n->frame);

@@ -80,7 +80,7 @@ struct tf_nested_walk {
 	unsigned int n; /* entries read now */
 	struct tf_entry entry[TF_NESTED_LEVELS_MAX];
 	enum tf_nested_end end;
-	hpa_t to; /* MAPPED */
+	hpa_t to; /* of the address: as mapped, else as it will be; 0: it is not backed */
 	/* Entries that are read once the fault is mended; n where none is needed, or where no
 	 * memory is. At most that many for a frame that is not backed yet. */
 	unsigned int filled;
