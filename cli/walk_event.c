@@ -287,14 +287,14 @@ void walk_verdict(const struct walk *w, char text[WALK_TEXT * 2])
 
 	text[0] = '\0';
 	if ((!strcmp(w->end, "mapped") || !strcmp(w->end, "device")) && last) {
-		add(text, size, "The guest maps it to its %#llx",
+		add(text, size, "The guest maps it to its 0x%llx",
 		    (unsigned long long)last->nested.at);
 		if (w->page_size)
 			add(text, size, ", in a page of %s (%s)", walk_size(w->page_size), w->bits);
 		if (!strcmp(w->end, "device"))
 			add(text, size, ", where no memory is: a device, or nothing.");
 		else if (last->nested.to)
-			add(text, size, "; that is the machine's %#llx.",
+			add(text, size, "; that is the machine's 0x%llx.",
 			    (unsigned long long)last->nested.to);
 		else
 			add(text, size, ", which was never touched.");
@@ -309,12 +309,12 @@ void walk_verdict(const struct walk *w, char text[WALK_TEXT * 2])
 		add(text, size, "The guest maps it, but not for this access (the page is %s).",
 		    w->bits);
 	else if (!strcmp(w->end, "no_table") && last)
-		add(text, size, "The guest's next entry lies at its %#llx, where no memory is.",
+		add(text, size, "The guest's next entry lies at its 0x%llx, where no memory is.",
 		    (unsigned long long)last->nested.at);
 	else
 		add(text, size, "The address is not canonical: #GP, before any walk.");
 	if (strcmp(w->end, "not_canonical") != 0)
-		add(text, size, " #PF, error code %#x.", w->pfec);
+		add(text, size, " #PF, error code 0x%x.", w->pfec);
 }
 
 static bool frame_is(const json_t *frame, const char *word)
@@ -362,10 +362,10 @@ void walk_table_state(const struct walk_shadow *s, char text[WALK_TEXT])
 {
 	text[0] = '\0';
 	if (!strcmp(s->table, "direct"))
-		add(text, WALK_TEXT, "direct: pieces of a large page at the guest's %#llx",
-		    (unsigned long long)s->of);
+		add(text, WALK_TEXT, "direct%s: pieces of a large page at the guest's 0x%llx",
+		    s->entry.there ? "" : ", missing", (unsigned long long)s->of);
 	else
-		add(text, WALK_TEXT, "%s: of the guest's table at %#llx", s->table,
+		add(text, WALK_TEXT, "%s: for the guest's table at 0x%llx", s->table,
 		    (unsigned long long)s->of);
 	if (!strcmp(s->table, "unsync"))
 		add(text, WALK_TEXT, "%s, re-read when the guest flushes",
@@ -397,7 +397,7 @@ void walk_shadow_verdict(const struct walk *w, char text[WALK_TEXT * 2])
 		return;
 	}
 	if (!strcmp(end, "mapped")) {
-		add(text, size, "%u references, to the machine's %#llx.", w->shadow_references,
+		add(text, size, "%u references, to the machine's 0x%llx.", w->shadow_references,
 		    (unsigned long long)w->shadow_to);
 		return;
 	}

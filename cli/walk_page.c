@@ -80,10 +80,10 @@ static void put_cell(FILE *f, struct box b, enum cell kind, unsigned int number,
 			b.x + 2, b.y + 2, b.x + 2, b.y + 6, number);
 	if (where)
 		fprintf(f,
-			"<text class=\"mono faint\" x=\"%.1f\" y=\"%.1f\">at %#" PRIx64 "</text>",
+			"<text class=\"mono faint\" x=\"%.1f\" y=\"%.1f\">at 0x%" PRIx64 "</text>",
 			b.x + 16, b.y + 18, where);
 	if (e && e->there)
-		fprintf(f, "<text class=\"mono\" x=\"%.1f\" y=\"%.1f\">%#" PRIx64 "</text>",
+		fprintf(f, "<text class=\"mono\" x=\"%.1f\" y=\"%.1f\">0x%" PRIx64 "</text>",
 			b.x + 10, b.y + 37, e->value);
 	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\">", b.x + 10, b.y + (e && e->there ? 55 : 38));
 	html_put(f, e ? flags : "to be filled");
@@ -137,7 +137,7 @@ static void put_heads(const struct grid *g)
 			fputs(strcmp(g->w->end, "no_table") != 0 ? "the access" : "the next entry",
 			      g->f);
 		fprintf(g->f,
-			"</text><text class=\"mono faint\" x=\"%.1f\" y=\"33\">guest's %#" PRIx64
+			"</text><text class=\"mono faint\" x=\"%.1f\" y=\"33\">guest's 0x%" PRIx64
 			"</text>\n",
 			x, s->has_nested ? s->nested.at : s->entry.at);
 	}
@@ -195,7 +195,7 @@ static void put_last(const struct grid *g, unsigned int i, const struct walk_nes
 		: n->to || !strcmp(n->end, "mapped") ? "the data"
 						     : "never touched");
 	if (n->to)
-		fprintf(g->f, "<text class=\"mono\" x=\"%.1f\" y=\"%.1f\">at %#" PRIx64 "</text>",
+		fprintf(g->f, "<text class=\"mono\" x=\"%.1f\" y=\"%.1f\">at 0x%" PRIx64 "</text>",
 			x + 10, y + 46, n->to);
 	fputs("</g>\n", g->f);
 }
@@ -275,7 +275,7 @@ static void put_shadow(FILE *f, const struct walk *w)
 		number += !strcmp(w->shadow_end, "mended") || s->reached;
 		fprintf(f,
 			"<text class=\"name\" x=\"%.1f\" y=\"16\">%s: %s</text>"
-			"<text class=\"mono faint\" x=\"%.1f\" y=\"33\">of guest's %#" PRIx64
+			"<text class=\"mono faint\" x=\"%.1f\" y=\"33\">for guest's 0x%" PRIx64
 			"</text>\n",
 			b.x, walk_name(s->entry.level), s->table, b.x, s->of);
 		put_cell(f, b, there ? CELL_SHADOW : CELL_MISSING,
@@ -304,15 +304,15 @@ static void put_facts(FILE *f, const struct walk *w)
 	char text[WALK_TEXT * 2];
 
 	fputs("<dl>\n", f);
-	html_put_fact(f, "Access", "%s of %#" PRIx64 "%s%s%s by %s", w->access, w->at,
+	html_put_fact(f, "Access", "%s of 0x%" PRIx64 "%s%s%s by %s", w->access, w->at,
 		      strncmp(w->where, "0x", 2) != 0 ? " (" : "",
 		      strncmp(w->where, "0x", 2) != 0 ? w->where : "",
 		      strncmp(w->where, "0x", 2) != 0 ? ")" : "",
 		      w->user ? "the user" : "the kernel");
 	walk_moment(w, text);
-	html_put_fact(f, "Stopped", "vCPU %u, %s; RIP %#" PRIx64 ", CPL %u", w->cpu, text, w->rip,
+	html_put_fact(f, "Stopped", "vCPU %u, %s; RIP 0x%" PRIx64 ", CPL %u", w->cpu, text, w->rip,
 		      w->cpl);
-	html_put_fact(f, "Tables", "the guest's: %s, %u levels, CR3 %#" PRIx64 "; nested: %s",
+	html_put_fact(f, "Tables", "the guest's: %s, %u levels, CR3 0x%" PRIx64 "; nested: %s",
 		      w->format, w->levels, w->cr3, w->nested_format);
 	walk_verdict(w, text);
 	html_put_fact(f, "Result", "%s", text);
@@ -344,7 +344,7 @@ static void put_troubles(FILE *f, const struct walk *w)
 		walk_trouble(w, &w->step[i].nested, text);
 		if (!*text)
 			continue;
-		fprintf(f, "<li>Guest's %#" PRIx64 ": ", w->step[i].nested.at);
+		fprintf(f, "<li>Guest's 0x%" PRIx64 ": ", w->step[i].nested.at);
 		html_put(f, text);
 		fputs("</li>\n", f);
 	}
@@ -355,12 +355,12 @@ void walk_put_page(FILE *f, const struct walk *w)
 {
 	char *title;
 
-	if (asprintf(&title, "Twofold: the walk of %#" PRIx64, w->at) < 0)
+	if (asprintf(&title, "Twofold: the walk of 0x%" PRIx64, w->at) < 0)
 		abort();
 	html_begin(f, title, put_style);
 	free(title);
 	fprintf(f,
-		"<h1>How %#" PRIx64 " is translated</h1>\n"
+		"<h1>How 0x%" PRIx64 " is translated</h1>\n"
 		"<p class=\"faint\">Drawn by <code>twofold walk</code>: each memory reference of a "
 		"walk with empty caches, in the hardware's order.</p>\n",
 		w->at);

@@ -53,12 +53,13 @@ static void put_steps(FILE *f, const struct walk *w)
 		const struct walk_step *s = &w->step[i];
 
 		if (!s->has_entry && !strcmp(w->end, "no_table"))
-			fprintf(f, "\nthe guest's next entry, at its %#" PRIx64 "\n", s->nested.at);
+			fprintf(f, "\nthe guest's next entry, at its 0x%" PRIx64 "\n",
+				s->nested.at);
 		else if (!s->has_entry)
-			fprintf(f, "\nthe access itself, at the guest's %#" PRIx64 "\n",
+			fprintf(f, "\nthe access itself, at the guest's 0x%" PRIx64 "\n",
 				s->nested.at);
 		else
-			fprintf(f, "\nthe guest's %s, at its %#" PRIx64 "%s\n",
+			fprintf(f, "\nthe guest's %s, at its 0x%" PRIx64 "%s\n",
 				walk_name(s->entry.level), s->entry.at,
 				s->has_nested ? "" : " (in a register since CR3 was loaded)");
 		if (s->has_nested)
@@ -114,14 +115,14 @@ void walk_put_text(FILE *f, const struct walk *w)
 
 	walk_moment(w, moment);
 	walk_verdict(w, verdict);
-	fprintf(f, "%s of %#" PRIx64, w->access, w->at);
+	fprintf(f, "%s of 0x%" PRIx64, w->access, w->at);
 	if (strncmp(w->where, "0x", 2) != 0)
 		fprintf(f, " (%s)", w->where);
 	fprintf(f, " by %s, on vCPU %u, %s\n", w->user ? "the user" : "the kernel", w->cpu, moment);
 	fprintf(f, "tables of the guest: %s", w->format);
 	if (w->levels)
-		fprintf(f, ", %u levels, CR3 %#" PRIx64, w->levels, w->cr3);
-	fprintf(f, "; nested tables: %s; RIP %#" PRIx64 ", CPL %u\n", w->nested_format, w->rip,
+		fprintf(f, ", %u levels, CR3 0x%" PRIx64, w->levels, w->cr3);
+	fprintf(f, "; nested tables: %s; RIP 0x%" PRIx64 ", CPL %u\n", w->nested_format, w->rip,
 		w->cpl);
 	put_steps(f, w);
 	fprintf(f, "\n%s\n", verdict);

@@ -120,6 +120,10 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+for mode in nested shadow; do
+	runs $mode "walk/$mode" || continue
+	step "walk/$mode" 300 scripts/walk.sh $mode $logs/walk-$mode
+done
 # The mode changes while the guest runs.
 if [ -e build/baretest.elf ]; then
 	for mode in nested shadow; do
