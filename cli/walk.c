@@ -33,9 +33,12 @@ static const struct argp_option option_list[] = {
 	 "to r15)",
 	 1},
 	{"when", KEY_WHEN, "WHEN", 0,
-	 "The exit to stop at: the first where the address is mapped (mapped), after the guest's "
-	 "mark N (mark=N), after N milliseconds (ms=N). For an address it is mapped, for a "
-	 "register mark=1: our user space is up",
+	 "The exit to stop at: the first where the address is mapped (mapped), or mapped for a "
+	 "user "
+	 "(user), after the guest's mark N (mark=N), after N milliseconds (ms=N). For an address "
+	 "in "
+	 "the lower half it is user, for others mapped, for a register mark=1: our user space is "
+	 "up",
 	 1},
 	{"access", KEY_ACCESS, "KIND", 0, "read, write or fetch (fetch for rip, else read)", 1},
 	{"html", KEY_HTML, "FILE", 0, "Draw it as an HTML page, too", 1},
@@ -90,7 +93,7 @@ static int when_set(struct command *c, const char *arg)
 	unsigned long most = mark ? MARK_MAX : MS_MAX, n;
 
 	c->ask.when = c->when;
-	if (!strcmp(arg, "mapped")) {
+	if (!strcmp(arg, "mapped") || !strcmp(arg, "user")) {
 		strcpy(c->when, arg);
 		return 0;
 	}
@@ -105,7 +108,7 @@ static int when_set(struct command *c, const char *arg)
 		say("--when %s: %s= takes a number up to %lu", arg, mark ? "mark" : "ms", most);
 		return EXIT_BAD_USAGE;
 	}
-	say("--when %s: give mapped, mark=N or ms=N", arg);
+	say("--when %s: give mapped, user, mark=N or ms=N", arg);
 	return EXIT_BAD_USAGE;
 }
 
@@ -171,8 +174,12 @@ static int command_parse(int argc, char **argv, struct command *c)
 		say("walk: which address? Give --at 0x... or --at rip");
 		return EXIT_BAD_USAGE;
 	}
-	if (!c->ask.when)
-		c->ask.when = c->ask.where == c->where ? "mapped" : "mark:1";
+	/* Addresses of processes are in the lower half; there kernels map memory as it is while
+	 * they start. */
+	if (!c->ask.when && c->ask.where == c->where)
+		c->ask.when = strtoull(c->where, NULL, 16) >> 63 ? "mapped" : "user";
+	else if (!c->ask.when)
+		c->ask.when = "mark:1";
 	if (!c->ask.access)
 		c->ask.access = !strcmp(c->ask.where, "rip") ? "fetch" : "read";
 	c->o.walk = &c->ask;

@@ -89,6 +89,8 @@ void walk_trouble(const struct walk *w, const struct walk_nested *n, char text[W
 void walk_table_state(const struct walk_shadow *s, char text[WALK_TEXT]);
 /* What the walk on shadow tables comes to, in one sentence. */
 void walk_shadow_verdict(const struct walk *w, char text[WALK_TEXT * 2]);
+/* Does it come, or will it, to a leaf? */
+bool walk_has_shadow(const struct walk *w);
 /* When it was, in words. */
 void walk_moment(const struct walk *w, char text[WALK_TEXT]);
 

@@ -261,6 +261,8 @@ void walk_moment(const struct walk *w, char text[WALK_TEXT])
 	text[0] = '\0';
 	if (!strcmp(w->when, "mapped"))
 		add(text, WALK_TEXT, "at the first exit at which it is mapped");
+	else if (!strcmp(w->when, "user"))
+		add(text, WALK_TEXT, "at the first exit at which a user has a page there");
 	else if (!strcmp(w->when, "mark"))
 		add(text, WALK_TEXT, "at the guest's mark");
 	else if (!strcmp(w->when, "ms"))
@@ -396,6 +398,10 @@ void walk_shadow_verdict(const struct walk *w, char text[WALK_TEXT * 2])
 		    "on nested tables in either mode.");
 		return;
 	}
+	if (!strcmp(w->end, "not_canonical")) {
+		add(text, size, "No reference: #GP, before any walk.");
+		return;
+	}
 	if (!strcmp(end, "mapped")) {
 		add(text, size, "%u references, to the machine's 0x%llx.", w->shadow_references,
 		    (unsigned long long)w->shadow_to);
@@ -412,4 +418,9 @@ void walk_shadow_verdict(const struct walk *w, char text[WALK_TEXT * 2])
 		    missing == 1 ? "" : "s", w->shadow_filled);
 	else
 		add(text, size, "fills what is missing: %u references then.", w->shadow_filled);
+}
+
+bool walk_has_shadow(const struct walk *w)
+{
+	return !strcmp(w->shadow_end, "mapped") || !strcmp(w->shadow_end, "mended");
 }

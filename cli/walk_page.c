@@ -326,7 +326,7 @@ static void put_sum(FILE *f, const struct walk *w)
 	if (!w->nested_mapped)
 		fprintf(f, " (now %u, then a nested fault)", w->references);
 	fprintf(f, "; <b>%u</b> without a hypervisor", w->native);
-	if (strcmp(w->shadow_end, "none") != 0)
+	if (walk_has_shadow(w))
 		fprintf(f, "; <b>%u</b> on shadow tables", w->shadow_filled);
 	fprintf(f, ". The hardware walks %s tables now.</p>\n", w->shadow ? "shadow" : "nested");
 }

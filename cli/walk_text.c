@@ -84,7 +84,7 @@ static void put_counts(FILE *f, const struct walk *w)
 			"fault)",
 			w->filled, w->references);
 	fprintf(f, "; %u without a hypervisor", w->native);
-	if (strcmp(w->shadow_end, "none") != 0)
+	if (walk_has_shadow(w))
 		fprintf(f, "; %u on shadow tables", w->shadow_filled);
 	fprintf(f, ".\nThe hardware walks %s tables now.\n", w->shadow ? "shadow" : "nested");
 }

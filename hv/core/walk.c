@@ -225,7 +225,7 @@ static void explain(struct vcpu *v, struct tf_explanation *x)
 
 	vcpu_read_regs(v, &r);
 	tf_explain(v->mmu, &r, &a, x);
-	if (x->bits ? x->bits & TF_BIT_U : vcpu_cpl(v) == 3) {
+	if (x->levels && (x->bits ? x->bits & TF_BIT_U : vcpu_cpl(v) == 3)) {
 		a.flags = walk.flags | TF_USER;
 		tf_explain(v->mmu, &r, &a, x);
 	}
@@ -252,21 +252,32 @@ static bool is_due(const struct vcpu *v)
 {
 	if (walk.when == WALK_MARK)
 		return __atomic_load_n(&marked, __ATOMIC_RELAXED) == v->index + 1;
-	return walk.when == WALK_MAPPED || x86_rdtsc() - vm.start_tsc >= walk.n * vm.tsc_khz;
+	return walk.when != WALK_MS || x86_rdtsc() - vm.start_tsc >= walk.n * vm.tsc_khz;
+}
+
+/* Is the address mapped as it was asked for? */
+static bool is_mapped(const struct tf_explanation *x)
+{
+	if (walk.when != WALK_MAPPED && walk.when != WALK_USER)
+		return true;
+	return (x->end == TF_WALK_MAPPED || x->end == TF_WALK_DEVICE) &&
+	       (walk.when == WALK_MAPPED || (x->levels && (x->bits & TF_BIT_U)));
 }
 
 void walk_exit(struct vcpu *v)
 {
 	static const char *const name[] = {
-		[WALK_MAPPED] = "mapped", [WALK_MARK] = "mark", [WALK_MS] = "ms"};
+		[WALK_MAPPED] = "mapped",
+		[WALK_USER] = "user",
+		[WALK_MARK] = "mark",
+		[WALK_MS] = "ms",
+	};
 	struct tf_explanation x;
 
 	if (__atomic_load_n(&taken, __ATOMIC_RELAXED) || !is_due(v))
 		return;
 	explain(v, &x);
-	if (walk.when == WALK_MAPPED && x.end != TF_WALK_MAPPED && x.end != TF_WALK_DEVICE)
-		return;
-	if (!take())
+	if (!is_mapped(&x) || !take())
 		return;
 	report(v, name[walk.when], &x);
 	vm_end(END_WALK, 0);

@@ -16,6 +16,7 @@ struct vcpu;
 /* Which exit to wait for. */
 enum walk_when {
 	WALK_MAPPED, /* the first at which the guest's tables map the address */
+	WALK_USER,   /* ... by a page that a user may access */
 	WALK_MARK,   /* the guest wrote byte walk.n to port 0xf5 */
 	WALK_MS,     /* the first after that many milliseconds of the guest's time */
 };

@@ -58,8 +58,8 @@ static bool parse_where(const char *s)
 
 static bool parse_when(const char *s)
 {
-	walk.when = WALK_MAPPED;
-	if (!strcmp(s, "mapped"))
+	walk.when = !strcmp(s, "user") ? WALK_USER : WALK_MAPPED;
+	if (walk.when == WALK_USER || !strcmp(s, "mapped"))
 		return true;
 	walk.when = !strncmp(s, "mark:", 5) ? WALK_MARK : WALK_MS;
 	if (walk.when == WALK_MS && strncmp(s, "ms:", 3) != 0)

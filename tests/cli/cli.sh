@@ -229,7 +229,7 @@ for wrong in '' 0x 0xg 10 0x12345678123456789 eip RIP; do
 	is 64 "--at $wrong: give an address such as 0xffffffff81000000, or a register" walk --at "$wrong"
 done
 for wrong in '' soon mark ms mark=; do
-	is 64 "--when $wrong: (give mapped, mark=N or ms=N|mark= takes)" walk --at rip --when "$wrong"
+	is 64 "--when $wrong: (give mapped, user, mark=N or ms=N|mark= takes)" walk --at rip --when "$wrong"
 done
 is 64 '--when mark=256: mark= takes a number up to 255' walk --at rip --when mark=256
 is 64 '--when ms=-1: ms= takes a number up to 86400000' walk --at rip --when ms=-1
@@ -261,7 +261,11 @@ holds "light and dark" grep -q 'prefers-color-scheme:dark' walk.html
 is 0 '' walk --at 0xFFFFFFFF81000000 --access write --when ms=100 --mode nested --cpus 1 --backing 4K
 holds "other words" grep -qx 'append: mode=nested mem=512M backing=4K walk=0xffffffff81000000 walk_when=ms:100 walk_as=write' words
 is 0 '' walk --at 0x10
-holds "an address waits until it is mapped" grep -q 'walk=0x10 walk_when=mapped walk_as=read$' words
+holds "an address of a process waits for one" grep -q 'walk=0x10 walk_when=user walk_as=read$' words
+is 0 '' walk --at 0xffffffff81000000
+holds "an address of the kernel waits until it is mapped" grep -q 'walk_when=mapped walk_as=read$' words
+is 0 '' walk --at 0x10 --when mapped
+holds "... as it may be asked to" grep -q 'walk=0x10 walk_when=mapped ' words
 is 0 '' walk --at rip
 holds "code is fetched" grep -q 'walk=rip walk_when=mark:1 walk_as=fetch$' words
 FAKE=walk_early

@@ -113,6 +113,8 @@ static void test_walk(void **state)
 	assert_int_equal(walk.when, WALK_MS);
 	assert_true(walk.n == UINT32_MAX);
 	assert_int_equal(walk.flags, TF_FETCH);
+	assert_null(parse("walk=rip walk_when=user"));
+	assert_int_equal(walk.when, WALK_USER);
 	assert_null(parse("walk=0x0 walk_when=mapped walk_as=read"));
 	assert_int_equal(walk.when, WALK_MAPPED);
 	assert_int_equal(walk.flags, 0);
