@@ -48,13 +48,16 @@ static const char *version(const char *path)
 	return program_version(text_of("'%s' --help", path), "Bochs x86 Emulator ");
 }
 
-/* The most memory that a guest may have, in MiB. */
+/* The most memory that a guest may have, in MiB: what is left by what it takes whatever it has, and
+ * of that what a sixteenth more makes up. */
 static unsigned long long guest_mib_max(const struct load *l)
 {
-	unsigned long long mib = l->options->mem / MIB, over = machine_mib(l) - mib;
+	const struct options *o = l->options;
+	uint64_t fixed = l->kernel->file.size + (l->initrd ? l->initrd->size : 0);
 
-	/* Its overhead shrinks with it, but not to less than nothing. */
-	return over < MIB_MAX ? (MIB_MAX - over) / 2 * 2 : 0;
+	for (unsigned int i = 0; i < o->nodes.count; i++)
+		fixed += options_overhead(i, 0) + 2 * MIB; /* each node's is rounded up */
+	return (MIB_MAX - (fixed + MIB - 1) / MIB) * 16 / 17;
 }
 
 static int check(const struct load *l)

@@ -29,6 +29,7 @@ enum {
 	KEY_SEED,
 	KEY_MACHINE,
 	KEY_BACKING,
+	KEY_SILENCE,
 };
 
 static const struct argp_option option_list[] = {
@@ -76,6 +77,10 @@ static const struct argp_option option_list[] = {
 	 "them",
 	 0},
 	{"timeout", 't', "SEC", 0, "Stop the guest after so many seconds, with status 124", 0},
+	{"silence", KEY_SILENCE, "SEC", 0,
+	 "Take a machine for hung that runs for so many seconds without a word (60 on Bochs; else "
+	 "never)",
+	 0},
 	{"verbose", 'v', NULL, 0,
 	 "Show the hypervisor's own words too, and a line for each change of auto's mode", 0},
 	{0},
@@ -222,16 +227,16 @@ static int period_set(unsigned int *ms, const char *option, const char *arg)
 	return 0;
 }
 
-static int timeout_set(struct options *o, const char *arg)
+static int seconds_set(double *seconds, const char *option, const char *arg)
 {
 	char *end;
 	double n = strtod(arg, &end);
 
 	if (!isdigit((unsigned char)*arg) || *end || !(n > 0) || n > TIMEOUT_MAX) {
-		say("--timeout %s: give a number of seconds above 0", arg);
+		say("--%s %s: give a number of seconds above 0", option, arg);
 		return EXIT_BAD_USAGE;
 	}
-	o->timeout = n;
+	*seconds = n;
 	return 0;
 }
 
@@ -293,6 +298,9 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	case KEY_GRAIN:
 		status = choice_set_grain(&o->choice, arg);
 		break;
+	case KEY_SILENCE:
+		status = seconds_set(&o->silence, "silence", arg);
+		break;
 	case KEY_MACHINE:
 		o->machine = arg;
 		break;
@@ -324,7 +332,7 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 		status = period_set(&o->switch_ms, "switch-every", arg);
 		break;
 	case 't':
-		status = timeout_set(o, arg);
+		status = seconds_set(&o->timeout, "timeout", arg);
 		break;
 	case 'v':
 		o->verbose = true;

@@ -34,6 +34,7 @@ struct options {
 	unsigned int cpus;
 	uint64_t mem;	    /* bytes */
 	double timeout;	    /* seconds; 0: no limit */
+	double silence;	    /* seconds; 0: as the machine has it */
 	bool small_backing; /* no large pages behind the guest's memory */
 	bool verbose;
 	struct walk_ask *walk; /* `twofold walk`: what is asked, and the answer; NULL: a run */

@@ -91,10 +91,11 @@ static void say_failed(const char *path, int errors)
 {
 	size_t n;
 	char *words = read_all(errors, &n);
-	char *first = words + strspn(words, "\n ");
+	const char *first = words + strspn(words, "\n ");
 
-	say("%s failed: %.*s", path, (int)strcspn(first, "\n"),
-	    *first ? first : "it did not say why");
+	if (!*first)
+		first = "it did not say why";
+	say("%s failed: %.*s", path, (int)strcspn(first, "\n"), first);
 	free(words);
 }
 

@@ -236,13 +236,18 @@ static void hear(struct run *r, double t)
 	r->heard_cpu = process_cpu_seconds(&r->machine);
 }
 
+static double silence_max(const struct run *r)
+{
+	return r->o.silence ? r->o.silence : r->kind->silence;
+}
+
 /* Nothing came for longer than can be. Time counts in which the machine ran: it may have to share
  * its CPU. One that does not run at all gets ten times as long. */
 static bool hangs(const struct run *r, double t)
 {
-	unsigned int silence = r->kind->silence;
+	double silence = silence_max(r);
 
-	return silence && !r->stream.ended && t - r->heard > silence &&
+	return silence > 0 && !r->stream.ended && t - r->heard > silence &&
 	       (process_cpu_seconds(&r->machine) - r->heard_cpu > silence ||
 		t - r->heard > 10 * silence);
 }
@@ -360,9 +365,9 @@ static int conclude(struct run *r)
 			return EXIT_TIME_LIMIT;
 		}
 		if (!strcmp(r->reason, "hang")) {
-			say("%s hangs: nothing came on a serial line while it ran for %u s; it was "
+			say("%s hangs: nothing came on a serial line while it ran for %g s; it was "
 			    "stopped",
-			    r->kind->name, r->kind->silence);
+			    r->kind->name, silence_max(r));
 			last_lines_say(r);
 			return EXIT_HV_FAILED;
 		}

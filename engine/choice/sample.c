@@ -310,6 +310,20 @@ void sampler_destroy(struct tf_vcpu *v)
 		v->vm->h->page_free(v->vm->h, TF_ORDER_4K, v->sampler->self);
 }
 
+static void sample_open(struct sampler *s)
+{
+	s->open = true;
+	__atomic_fetch_add(&s->group->samples, 1, __ATOMIC_RELAXED);
+}
+
+static void sample_close(struct sampler *s)
+{
+	if (!s->open)
+		return;
+	s->open = false;
+	__atomic_fetch_sub(&s->group->samples, 1, __ATOMIC_RELAXED);
+}
+
 bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 {
 	struct tf_vm *vm = v->vm;
@@ -320,6 +334,7 @@ bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 	if (!s)
 		return false;
 	struct group *g = group_of(v);
+	sample_close(s);
 	vm_op_begin(&op, vm);
 	group_lock(&op, g);
 	if (s->cr3 != r->cr3 || s->group != g || ++s->age > SET_LASTS || !s->parts)
@@ -329,7 +344,8 @@ bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 			clear(&op, v, &s->part[i], &s->part[i].page[k]);
 	s->mode = v->running;
 	s->root = v->root;
-	s->open = s->parts > 0;
+	if (s->parts)
+		sample_open(s);
 	group_unlock(&op, g);
 	vm_op_end(&op, vm);
 	v->flush |= v->running == &mode_shadow ? TF_FLUSH_LINEAR : g->nested.fmt->flush;
@@ -344,13 +360,12 @@ void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 	struct op op;
 	if (!s || !s->open)
 		return;
-	s->open = false;
-	/* The bits that were cleared are not those that the vCPU has used since. */
-	if (s->group != g || s->mode != v->running || s->root != v->root || !cycles)
-		return;
+	/* Else the bits that were cleared are not those that the vCPU has used since. */
+	const bool counts =
+		s->group == g && s->mode == v->running && s->root == v->root && cycles != 0;
 	vm_op_begin(&op, v->vm);
 	group_lock(&op, g);
-	for (unsigned int i = 0; i < s->parts; i++) {
+	for (unsigned int i = 0; i < s->parts && counts; i++) {
 		struct part *p = &s->part[i];
 		uint64_t touched = 0;
 		for (unsigned int k = 0; k < p->pages; k++)
@@ -358,7 +373,9 @@ void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 		if (p->pages)
 			pages += p->n * touched * s->parts_all / (p->pages * s->parts);
 	}
+	sample_close(s);
 	group_unlock(&op, g);
 	vm_op_end(&op, v->vm);
-	choice_sampled(v, s->cr3, s->stack, pages, cycles, &s->at);
+	if (counts)
+		choice_sampled(v, s->cr3, s->stack, pages, cycles, &s->at);
 }

@@ -49,6 +49,7 @@ struct group {
 	unsigned int shadow_users; /* of these, who should run on shadow tables */
 	bool resting;		   /* nobody should: what is tracked is let go, bit by bit */
 	struct tf_cpuset vcpus;	   /* who is in it: whom a flush of its tables must reach */
+	uint32_t samples;	   /* of accessed bits, under way; also read without the lock */
 	uint64_t gone_below;	   /* taking apart: the nested table is empty below this address */
 	struct pool pool;
 	struct table nested;

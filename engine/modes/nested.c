@@ -76,10 +76,11 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 	return INSTALL;
 }
 
-/* Where accesses are seen by leaves that come back, a sample cuts blocks up to see them apart. */
+/* Where accesses are seen by leaves that come back, they must come back as small as the sample that
+ * is under way has made them. */
 static bool fault_merges(const struct group *g)
 {
-	return g->nested.fmt->a != 0;
+	return g->nested.fmt->a || !__atomic_load_n(&g->samples, __ATOMIC_RELAXED);
 }
 
 bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,

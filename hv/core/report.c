@@ -41,11 +41,21 @@ static const char *const kind_name[KINDS] = {
 	[KIND_OTHER] = "other",
 };
 
+/* vCPUs, as far as they are made: the VM may end before. */
+static unsigned int cpus_there(void)
+{
+	unsigned int n = 0;
+
+	while (n < vm.cpus && vm.vcpu[n])
+		n++;
+	return n;
+}
+
 static uint64_t sum_of(enum exit_kind k, bool cycles)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < vm.cpus; i++) {
+	for (unsigned int i = 0; i < cpus_there(); i++) {
 		const struct exit_stats *s = &vm.vcpu[i]->stats;
 
 		sum += __atomic_load_n(cycles ? &s->cycles[k] : &s->count[k], __ATOMIC_RELAXED);
@@ -140,7 +150,7 @@ static void read_groups(void)
 			continue;
 		groups.group[n].number = g;
 		groups.group[n].vcpus = 0;
-		for (unsigned int i = 0; i < vm.cpus; i++)
+		for (unsigned int i = 0; i < cpus_there(); i++)
 			groups.group[n].vcpus += cpuset_has(&in, i);
 		n++;
 	}
@@ -209,7 +219,7 @@ static void put_switches(void)
 {
 	uint64_t count = 0, cycles = 0, most = 0;
 
-	for (unsigned int i = 0; i < vm.cpus; i++) {
+	for (unsigned int i = 0; i < cpus_there(); i++) {
 		const struct switch_stats *s = &vm.vcpu[i]->switches;
 		uint64_t max = __atomic_load_n(&s->cycles_max, __ATOMIC_RELAXED);
 
@@ -251,7 +261,7 @@ static void put_choice(void)
 	uint64_t mode[2] = {0, 0}, cycles = 0, samples = 0, windows = 0, entries = 0;
 	uint64_t stolen = 0;
 
-	for (unsigned int i = 0; i < vm.cpus; i++) {
+	for (unsigned int i = 0; i < cpus_there(); i++) {
 		const struct vcpu *v = vm.vcpu[i];
 
 		for (unsigned int k = 0; k < 2; k++)
@@ -295,7 +305,7 @@ static void put_flushes(void)
 	for (unsigned int k = 0; k < FLUSH_KINDS; k++) {
 		uint64_t sum = 0;
 
-		for (unsigned int i = 0; i < vm.cpus; i++)
+		for (unsigned int i = 0; i < cpus_there(); i++)
 			sum += __atomic_load_n(&vm.vcpu[i]->flushes[k], __ATOMIC_RELAXED);
 		json_number(name[k], sum);
 	}
@@ -307,7 +317,7 @@ static void put_all(const struct tf_counters *c)
 	uint64_t now = x86_rdtsc();
 
 	json_text("mode", mode_asked());
-	json_text("virtualization", vendor->name);
+	json_text("virtualization", vendor ? vendor->name : "none");
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
 	json_number("tsc_khz", vm.tsc_khz);

@@ -78,8 +78,11 @@ void trap_exception(struct frame *f)
 		f->rip = (uintptr_t)safe_failed;
 		return;
 	}
-	if (f->vector == EXC_NMI)
-		return; /* nobody's: real ones are seen as guest exits */
+	if (f->vector == EXC_NMI) {
+		if (vm.kick_by_nmi && vendor->kicked)
+			vendor->kicked();
+		return; /* others are nobody's: real ones are seen as guest exits */
+	}
 	console_seize();
 	json_begin("error");
 	json_text("text", "exception in the hypervisor");

@@ -159,9 +159,9 @@ static inline uint64_t x86_read_cr0(void)
 	return v;
 }
 
-static inline void x86_write_cr2(uint64_t v)
+static inline void x86_write_cr0(uint64_t v)
 {
-	__asm__ volatile("mov %0, %%cr2" ::"r"(v));
+	__asm__ volatile("mov %0, %%cr0" ::"r"(v) : "memory");
 }
 
 static inline uint64_t x86_read_cr2(void)
@@ -170,6 +170,11 @@ static inline uint64_t x86_read_cr2(void)
 
 	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
 	return v;
+}
+
+static inline void x86_write_cr2(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr2" ::"r"(v) : "memory");
 }
 
 static inline uint64_t x86_read_cr3(void)

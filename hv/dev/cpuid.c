@@ -105,8 +105,9 @@ enum {
 	KVM_PV_IPI = BIT(11),
 	KVM_CLOCK_STABLE = BIT(24),
 };
-#define EXTENDED     0x80000000u
-#define EXTENDED_MAX 0x80000021u
+#define EXTENDED	   0x80000000u
+#define EXTENDED_MAX	   0x80000021u
+#define EXTENDED_MAX_INTEL 0x80000008u
 
 #define XCR0_KNOWN  UINT64_C(0x2e7) /* x87 SSE AVX, AVX-512's three, PKRU */
 #define XCR0_AVX512 UINT64_C(0xe0)
@@ -125,6 +126,16 @@ static struct cpuid_regs ask_known(const struct cpuid_policy *p, uint32_t leaf, 
 	if (leaf > ask(p, leaf & 0x80000000u, 0).eax)
 		return (struct cpuid_regs){0, 0, 0, 0};
 	return ask(p, leaf, subleaf);
+}
+
+bool cpuid_is_intel(const struct cpuid_policy *p)
+{
+	return ask(p, 0, 0).ecx == 0x6c65746e; /* "ntel" */
+}
+
+static uint32_t extended_max(const struct cpuid_policy *p)
+{
+	return cpuid_is_intel(p) ? EXTENDED_MAX_INTEL : EXTENDED_MAX;
 }
 
 /* Bits of an APIC id that tell the core. */
@@ -285,7 +296,7 @@ static void leaf_extended(const struct cpuid_policy *p, const struct cpuid_vcpu 
 	*r = ask_known(p, leaf, subleaf);
 	switch (leaf - EXTENDED) {
 	case 0x00:
-		r->eax = EXTENDED_MAX;
+		r->eax = extended_max(p);
 		return;
 	case 0x01:
 		r->ebx &= 0xf0000000;
@@ -373,7 +384,7 @@ static void leaf_basic(const struct cpuid_policy *p, const struct cpuid_vcpu *v,
 void cpuid_guest(const struct cpuid_policy *p, const struct cpuid_vcpu *v, uint32_t leaf,
 		 uint32_t subleaf, struct cpuid_regs *out)
 {
-	if (leaf >= EXTENDED && leaf <= EXTENDED_MAX)
+	if (leaf >= EXTENDED && leaf <= extended_max(p))
 		leaf_extended(p, v, leaf, subleaf, out);
 	else if (leaf >> 28 == 4)
 		leaf_hypervisor(p, leaf, out);

@@ -49,6 +49,9 @@ static inline bool cpuid_has_kvm_clock(const struct cpuid_policy *p)
 	return p->tsc_invariant && p->tsc_khz != 0;
 }
 
+/* Is the machine's CPU Intel's? (The guest sees whose it is.) */
+bool cpuid_is_intel(const struct cpuid_policy *p);
+
 void cpuid_guest(const struct cpuid_policy *p, const struct cpuid_vcpu *v, uint32_t leaf,
 		 uint32_t subleaf, struct cpuid_regs *out);
 

@@ -1,7 +1,8 @@
 /* The MSR policy. See msr.h.
  *
- * AMD APM vol. 2, appendix A; Intel SDM vol. 4. The AMD configuration MSRs that are here are those
- * that stock kernels touch without a guard.
+ * AMD APM vol. 2, appendix A; Intel SDM vol. 4. The configuration MSRs of either vendor that are
+ * here are those that stock kernels touch without a guard, or that tell them what is off; the
+ * other vendor's do not exist.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "dev/msr.h"
@@ -10,6 +11,8 @@
 
 enum {
 	MSR_TSC_COUNTER = 0x10,
+	MSR_PLATFORM_ID = 0x17,
+	MSR_FEATURE_CONTROL = 0x3a,
 	MSR_TSC_ADJUST = 0x3b,
 	MSR_PRED_CMD = 0x49,
 	MSR_PATCH_LEVEL = 0x8b,
@@ -51,7 +54,10 @@ enum {
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)
 #define HWCR_BITS	  UINT64_C(0x4100005f) /* what may be written */
 #define PATCH_LEVEL	  UINT64_C(0x0100006500000000)
-#define SYSCFG_BITS	  UINT64_C(0x7c0000) /* MTRR extensions, TOM2 enables */
+#define MISC_FAST_STRINGS UINT64_C(1)
+#define MISC_NO_BTS_PEBS  (UINT64_C(3) << 11) /* Intel */
+#define FEATURE_LOCKED	  UINT64_C(1)	      /* and all that it could enable is off: VMX */
+#define SYSCFG_BITS	  UINT64_C(0x7c0000)  /* MTRR extensions, TOM2 enables */
 
 const uint32_t msr_pass_through[] = {
 	MSR_SYSENTER_CS, MSR_SYSENTER_ESP,   MSR_SYSENTER_EIP, MSR_STAR,
@@ -84,7 +90,7 @@ void msr_create(struct msr_vcpu *m, uint64_t tsc_offset)
 	m->pat = MSR_PAT_RESET;
 	m->tsc_offset = tsc_offset;
 	m->hwcr = HWCR_TSC_FREQ_SEL;
-	m->misc_enable = 1; /* fast strings */
+	m->misc_enable = MISC_FAST_STRINGS;
 }
 
 static uint64_t *fixed_mtrr(struct msr_shared *s, uint32_t msr)
@@ -120,6 +126,29 @@ static bool has_ibpb(const struct cpuid_policy *p)
 	return r.ebx & 1u << 12;
 }
 
+/* There on one vendor's CPUs only. */
+static bool is_amds(uint32_t msr)
+{
+	return msr >= 0xc0010000u;
+}
+
+static bool is_intels(uint32_t msr)
+{
+	return msr == MSR_PLATFORM_ID || msr == MSR_FEATURE_CONTROL;
+}
+
+static bool is_others(const struct cpuid_policy *p, uint32_t msr)
+{
+	return cpuid_is_intel(p) ? is_amds(msr) : is_intels(msr);
+}
+
+static enum msr_result unknown(struct msr_shared *s, uint64_t *counter, uint32_t msr)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+	s->last_unknown = msr;
+	return MSR_GP;
+}
+
 static uint64_t host_tsc(void)
 {
 	return __builtin_ia32_rdtsc();
@@ -140,6 +169,8 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 		return MSR_OK;
 	}
 	*value = 0;
+	if (is_others(p, msr))
+		return unknown(s, &s->unknown_reads, msr);
 	switch (msr) {
 	case MSR_TSC_COUNTER:
 		*value = host_tsc() + m->tsc_offset;
@@ -159,7 +190,7 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 		*value = s->mtrr_default;
 		return MSR_OK;
 	case MSR_MISC_ENABLE:
-		*value = m->misc_enable;
+		*value = m->misc_enable | (cpuid_is_intel(p) ? MISC_NO_BTS_PEBS : 0);
 		return MSR_OK;
 	case MSR_DEBUGCTL:
 		*value = m->debugctl;
@@ -179,6 +210,10 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 	case MSR_DE_CFG:
 		*value = 2; /* LFENCE serializes */
 		return MSR_OK;
+	case MSR_FEATURE_CONTROL:
+		*value = FEATURE_LOCKED;
+		return MSR_OK;
+	case MSR_PLATFORM_ID:
 	case MSR_TOP_MEM:
 	case MSR_TOP_MEM2:
 	case MSR_MCG_CAP: /* no banks */
@@ -191,9 +226,7 @@ enum msr_result msr_read(struct msr_shared *s, struct msr_vcpu *m, struct lapic 
 			return MSR_OK;
 		break;
 	}
-	__atomic_fetch_add(&s->unknown_reads, 1, __ATOMIC_RELAXED);
-	s->last_unknown = msr;
-	return MSR_GP;
+	return unknown(s, &s->unknown_reads, msr);
 }
 
 /* Memory types: UC WC WT WP WB; PAT knows UC- (7) too. */
@@ -254,6 +287,8 @@ enum msr_result msr_write(struct msr_shared *s, struct msr_vcpu *m, struct lapic
 		mtrr = variable_mtrr(s, msr);
 	if (mtrr)
 		return write_mtrr(mtrr, p, msr, value);
+	if (is_others(p, msr))
+		return unknown(s, &s->unknown_writes, msr);
 	switch (msr) {
 	case MSR_TSC_COUNTER:
 		return write_tsc(m, l, p, value - (host_tsc() + m->tsc_offset));
@@ -311,7 +346,5 @@ enum msr_result msr_write(struct msr_shared *s, struct msr_vcpu *m, struct lapic
 		m->kvm_clock = value;
 		return update_clock(m, l, p) ? MSR_OK : MSR_GP;
 	}
-	__atomic_fetch_add(&s->unknown_writes, 1, __ATOMIC_RELAXED);
-	s->last_unknown = msr;
-	return MSR_GP;
+	return unknown(s, &s->unknown_writes, msr);
 }

@@ -438,6 +438,15 @@ static void window_end(struct vcpu *v)
 	virt_intercept(v);
 }
 
+/* What a change of the address space cuts short begins anew in the next one, once. A process that
+ * seldom exits would else be seen only at those exits that end its time on the CPU. */
+static void follow(struct meter *m, uint8_t what)
+{
+	if (!(m->followed & what))
+		m->follows |= what;
+	m->followed ^= what;
+}
+
 void meter_enter(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
@@ -565,10 +574,13 @@ void meter_exit(struct vcpu *v)
 
 	clock_set(v);
 	common = is_common(v);
-	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS)))
+	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS))) {
 		sample_end(v);
+		m->followed &= (uint8_t)~BEGIN_SAMPLE;
+	}
 	if (m->window.open && window_is_over(&m->window, m->now)) {
 		window_end(v);
+		m->followed &= (uint8_t)~BEGIN_WINDOW;
 		/* What it tells is told of the address space that it was in. */
 		if (cmdline.grain == TF_GRAIN_SPACE)
 			note(v, false);
@@ -580,7 +592,8 @@ void meter_exit(struct vcpu *v)
 	}
 	if (!m->timer)
 		timer_set(v);
-	m->begins = 0;
+	m->begins = m->follows;
+	m->follows = 0;
 	if (pace_is_free(&m->pace, m->now))
 		begin_later(v, common);
 	look_later(v);
@@ -606,6 +619,7 @@ static void space_changes(struct vcpu *v)
 
 	if (m->window.open && !v->shadow) {
 		window_end(v);
+		follow(m, BEGIN_WINDOW);
 		note(v, false);
 		return;
 	}
@@ -620,14 +634,17 @@ static void space_changes(struct vcpu *v)
 
 void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 {
-	bool changes = cmdline.grain == TF_GRAIN_SPACE && ((from ^ to) & CR3_SPACE);
+	bool changes = (from ^ to) & CR3_SPACE;
 
 	if (!v->meter.samples && !changes)
 		return;
 	clock_set(v);
-	if (v->meter.samples)
+	if (v->meter.samples) {
 		sample_end(v);
-	if (changes)
+		if (changes)
+			follow(&v->meter, BEGIN_SAMPLE);
+	}
+	if (changes && cmdline.grain == TF_GRAIN_SPACE)
 		space_changes(v);
 }
 

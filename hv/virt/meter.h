@@ -59,6 +59,8 @@ struct meter {
 	bool own;	   /* the current exit is the meter's alone */
 	bool samples;	   /* a sample is under way */
 	uint8_t begins;	   /* what begins with the next entry */
+	uint8_t follows;   /* of that, what a change of the address space has cut short */
+	uint8_t followed;  /* ... and already did before that */
 	bool armed;	   /* the real timer is set to `timer` */
 	uint64_t timer;	   /* host TSC, for guests that do not exit; 0: none */
 	unsigned int skip; /* exits to let pass before the next sample */

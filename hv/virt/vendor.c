@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "virt/vendor.h"
 
-static const struct vendor *const vendors[] = {&svm_vendor};
+static const struct vendor *const vendors[] = {&svm_vendor, &vmx_vendor};
 
 const struct vendor *vendor;
 

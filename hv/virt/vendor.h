@@ -50,6 +50,9 @@ struct vendor {
 	/* Find out what the machine does otherwise than the manual says, and live with it
 	 * (vm.kick_by_nmi, and what is its own). As probe_shadow(); may be NULL. */
 	void (*probe)(struct vcpu *v);
+	/* Where kicks are NMIs: one came while the guest is out, and may have been meant for it:
+	 * the next entry is to end at once. From the NMI's handler. NULL: it is still pending. */
+	void (*kicked)(void);
 
 	/* The control block as after INIT (CS:IP at sipi_vector << 12), v->guest with it; the
 	 * wishes above are taken over at the next prepare(). */

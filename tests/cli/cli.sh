@@ -14,7 +14,9 @@ cd "$tmp" || exit 1
 
 twofold=$build/twofold
 mkdir bin home home/kernel
-ln -s "$here/fake-qemu" bin/qemu-system-x86_64
+for name in qemu-system-x86_64 bochs-bin grub-mkimage; do
+	ln -s "$here/fake-qemu" bin/$name
+done
 echo hypervisor >home/twofold-hv.elf
 cp "$build/kernel/vmlinuz" home/kernel/vmlinuz
 echo initrd >home/initramfs.cpio
@@ -300,6 +302,81 @@ holds "groups and nodes in the stats" jq -e '.nodes == [{"cpus":"0-1","mem":5368
 holds "two groups in the table" grep -qE '^  1: pages of its tables +4 +4$' table
 holds "no nodes for one" grep -qxE 'numa:|objects:' out
 
+# ---- Bochs ----
+
+mkdir t
+export TMPDIR=$tmp/t FAKE_SCRIPT=$tmp/script FAKE_RC=$tmp/rc REAL_PATH=$path
+is 64 '--machine vax: give qemu, bochs-intel or bochs-amd' run --machine vax
+is 64 '--machine : give qemu' run --machine ''
+is 64 '--silence 0: give a number of seconds' run --silence 0
+is 64 '--cpus 17: a machine of Bochs has at most 16' run --machine bochs-amd --cpus 17
+is 64 '--mem 2G: a machine of Bochs has at most 2G, with the hypervisor.s share: give at most [0-9]+M' \
+	run --machine bochs-intel --mem 2G
+most=$(sed -n 's/.*at most \([0-9]*\)M$/\1/p' err)
+is 64 "--append: a ' in it: Bochs boots by GRUB" run --machine bochs-amd --append "a='b'"
+is 64 '--append: a \\ in it' run --machine bochs-amd --append 'a\b'
+holds "what does not fit makes nothing" [ ! -e rc ]
+
+is 0 '' run --machine bochs-intel --mem "${most}M" --cpus 1
+holds "Bochs: the most memory" grep -qE '^memory: guest=204[0-9], host=204[0-9]$' rc
+is 0 '' run --machine bochs-amd --cpus 3 --mem 96M --append 'a,b $c  {d}' --stats s.json --nodes 2
+holds "Bochs: CPUs" grep -q '^cpu: model=ryzen, count=3, ' rc
+holds "Bochs: memory" grep -qE '^memory: guest=([0-9]+), host=\1$' rc
+holds "Bochs: the hypervisor's words" grep -q '^append: mode=auto mem=96M node=0-1:48M node=2:48M$' out
+holds "Bochs: modules" [ "$(cat script)" = "multiboot /hv twofold 'mode=auto' 'mem=96M' 'node=0-1:48M' 'node=2:48M'
+module /kernel kernel 'console=ttyS0' 'a,b' '\$c' '{d}'
+module /initrd initrd
+boot" ]
+holds "Bochs: no debugger" grep -qx 'debugger: ' rc
+holds "Bochs: the console is a pipe where there can be no keys" grep -q '^com1: enabled=1, mode=file' rc
+holds "Bochs: nothing else on its network" [ "$(grep -c '^[0-9]*: ' rc.ip)" -le 1 ]
+holds "Bochs: stats" jq -e '.machine.kind == "bochs-amd" and .machine.emulator == "Bochs 0.0 (ryzen)" and
+	(.machine | has("qemu") | not) and .reason == "poweroff" and .status == 0' s.json >/dev/null
+for file in hv:twofold-hv.elf kernel:kernel/vmlinuz initrd:initramfs.cpio; do
+	xorriso -osirrox on -indev rc.iso -extract "/${file%%:*}" extracted 2>/dev/null
+	holds "Bochs: ${file%%:*} on the CD" cmp -s extracted "home/${file#*:}"
+	rm -f extracted
+done
+"$twofold" run --stats q.json </dev/null >/dev/null
+holds "a table of two machines" grep -qE '^ +bochs-amd +qemu$' <("$twofold" table s.json q.json)
+FAKE_VERSION=2.7 is 0 '' run --machine bochs-intel
+holds "Bochs 2: its debugger goes on" grep -qx 'debugger: continue' rc
+holds "Bochs: Intel" grep -q '^cpu: model=corei7_skylake_x, ' rc
+
+tests=$((tests + 1))
+[ "$(printf 'one\nbye\n' | FAKE=echo timeout 20 "$twofold" run --machine bochs-amd 2>err | tr -d '\r')" = $'got one\ngot bye' ] ||
+	fail "Bochs: keys: $(cat err)"
+holds "Bochs: the console is a terminal where there are keys" grep -q '^com1: enabled=1, mode=term, dev=/dev/pts/' rc
+FAKE=die is 3 'died without a last word: Bochs was killed by SIGKILL' run --machine bochs-amd
+FAKE=debug_exit FAKE_CODE=7 is 7 '' run --machine bochs-amd
+tests=$((tests + 1))
+FAKE=nostart timeout 20 "$twofold" run --machine bochs-amd >out 2>err </dev/null
+[ $? = 3 ] && grep -q '^twofold: Bochs: \[ACPI  \] a panic$' err &&
+	grep -q 'the hypervisor did not start: Bochs ended with status 1' err || fail "Bochs does not start: $(cat err)"
+tests=$((tests + 1))
+FAKE=spin timeout 20 "$twofold" run --machine bochs-amd --silence 1.5 --stats s.json >out 2>err </dev/null
+[ $? = 3 ] && grep -q 'Bochs hangs: nothing came on a serial line while it ran for 1.5 s' err &&
+	grep -qx 'twofold: console: the last words' err && grep -q '^twofold: hv: {"ev":"log"' err &&
+	jq -e '.reason == "hang" and .status == 3' s.json >/dev/null || fail "Bochs hangs: $(cat err)"
+# One that does not even run gets ten times as long, and its time limit before that.
+tests=$((tests + 1))
+FAKE=hang timeout 20 "$twofold" run --machine bochs-amd --silence 0.3 --timeout 2 >out 2>err </dev/null
+[ $? = 124 ] && grep -q 'the time limit of 2 s has passed' err && grep -q '^twofold: hv: {"ev":"counters"' err ||
+	fail "Bochs sleeps: $(cat err)"
+tests=$((tests + 1))
+FAKE=hang timeout 20 "$twofold" run --machine bochs-amd --silence 0.3 >out 2>err </dev/null
+[ $? = 3 ] && grep -q 'Bochs hangs' err || fail "Bochs sleeps for ever: $(cat err)"
+tests=$((tests + 1))
+PATH=/nonexistent-dir /usr/bin/timeout 20 "$twofold" run --machine bochs-amd >out 2>err </dev/null
+[ $? = 66 ] && grep -qx "twofold: no Bochs here: 'scripts/setup.sh --bochs' gets it" err ||
+	fail "no Bochs: $(cat err)"
+ln -s /bin/false bin/xorriso
+is 66 'xorriso failed: it did not say why' run --machine bochs-amd
+rm bin/xorriso
+TMPDIR=$tmp/nowhere is 66 'nowhere/twofold-[^ ]*: no directory to be made there' run --machine bochs-amd
+holds "Bochs: nothing is left behind" [ -z "$(ls -A t)" ]
+unset TMPDIR FAKE_RC
+
 # ---- nodes ----
 
 # says WHAT LINE: the stand-in for QEMU was given that.
@@ -583,7 +660,7 @@ for args in --help 'run --help' 'table --help' 'report --help' --version 'run --
 	timeout 20 "$twofold" $args >out 2>err && [ -s out ] && [ ! -s err ] || fail "twofold $args"
 done
 for option in kernel initrd append cpus mem mode policy grain seed trace nodes node distance groups install regroup-every \
-	switch-every stats timeout verbose; do
+	switch-every stats timeout verbose machine silence; do
 	timeout 20 "$twofold" run --help | grep -q -e "--$option" || fail "run --help hides --$option"
 	grep -q -e "${option//-/.*-}" "$here/../../man/twofold.1" || fail "the manual page hides --$option"
 	tests=$((tests + 2))

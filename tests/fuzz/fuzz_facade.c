@@ -214,7 +214,8 @@ static void command(struct input *in, struct tf_vm *vm)
 			struct tf_access a = {.at = gva(take(in, 8)), .flags = k & 31};
 			tf_shadow_fault(c->v, &a, &o);
 		} else {
-			tf_nested_fault(c->v, gpa(take(in, 7)), k & (TF_WRITE | TF_FETCH), &o);
+			tf_nested_fault(c->v, gpa(take(in, 7)), k & (TF_WRITE | TF_FETCH | TF_WALK),
+					&o);
 		}
 		hw_leave(c);
 		break;
@@ -233,7 +234,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tf_vm *vm;
 	struct tf_config conf = {
 		.mode = k & 1 ? TF_SHADOW : TF_NESTED,
-		.nested = k & 2 ? TF_EPT : TF_NPT,
+		.nested = k & 2	    ? TF_EPT
+			  : k & 128 ? TF_EPT_NO_AD
+				    : TF_NPT,
 		.maxphyaddr = 40,
 		.vcpus = 2,
 		.shadow_pages = k & 4 ? 24 : 0,

@@ -324,6 +324,7 @@ bool hw_enter(struct hw_cpu *c)
 			c->want = TF_NESTED; /* watched no more */
 			tf_vcpu_set_mode(c->v, TF_NESTED);
 		}
+		c->flushes |= l.flush;
 		pthread_mutex_lock(&c->guest);
 		set_loading(c, false);
 		if (hw_is_loaded(c)) {

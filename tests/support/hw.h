@@ -105,6 +105,7 @@ struct hw_cpu {
 	bool kicked;  /* leaves soon */
 	bool entered; /* .load is from a load since the mode was last set */
 	struct tf_load load;
+	uint32_t flushes; /* kinds that loads have asked for, since a test cleared it */
 	struct rng rng;
 	struct hw_tlb tlb[HW_TLB];
 	struct hw_psc psc[HW_PSC];

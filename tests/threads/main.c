@@ -691,7 +691,7 @@ static bool make_vm(struct machine *m)
 {
 	const struct setup *u = &m->setup;
 	struct tf_config conf = {.mode = u->mode,
-				 .nested = u->seed & 4 ? TF_EPT : TF_NPT,
+				 .nested = (enum tf_nested_format)(u->seed % 3),
 				 .maxphyaddr = 40,
 				 .vcpus = u->cpus,
 				 .shadow_pages = u->seed & 1 ? 64 : 0,

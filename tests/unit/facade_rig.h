@@ -80,12 +80,18 @@ static inline void check(struct rig *g)
 		fail_msg("%s", g->hw.broken);
 }
 
-/* A contract that does not depend on the grouping holds in each: runs the tests with `plain` as it
- * is, and with groups. What start() is given keeps its own grouping if it is not TF_GROUPS_ONE. */
-static struct {
+/* A contract that depends neither on the grouping nor on the nested format holds in each: runs the
+ * tests with `plain` as it is, and with others. What start() is given keeps its own grouping if it
+ * is not TF_GROUPS_ONE, its own format if it is not TF_NPT. */
+struct variant {
+	const char *name;
 	enum tf_grouping grouping;
 	enum tf_install install;
-} variant __attribute__((unused)) = {TF_GROUPS_ONE, TF_INSTALL_LOCK};
+	enum tf_nested_format nested;
+};
+
+static struct variant variant
+	__attribute__((unused)) = {"", TF_GROUPS_ONE, TF_INSTALL_LOCK, TF_NPT};
 
 /* How many groups a grouping gives. */
 static inline unsigned int groups_of(const struct tf_config *c, enum tf_grouping g)
@@ -102,6 +108,9 @@ static inline struct rig *start(const struct tf_config *asked)
 		config.grouping = variant.grouping;
 		config.install = variant.install;
 	}
+
+	if (config.nested == TF_NPT)
+		config.nested = variant.nested;
 
 	memset(g, 0, sizeof(*g));
 	fakehost_init(&g->f, 24 * MIB);
@@ -227,17 +236,31 @@ static inline unsigned int count(const uint64_t *bits, unsigned int n)
 	return k;
 }
 
-/* All tests in each. */
-#define RUN_IN_ALL_GROUPINGS(tests)                                                                \
+static const struct variant groupings_and_formats[] __attribute__((unused)) = {
+	{"one group, NPT", TF_GROUPS_ONE, TF_INSTALL_LOCK, TF_NPT},
+	{"a group for each node, EPT", TF_GROUPS_NODE, TF_INSTALL_LOCK, TF_EPT},
+	{"a group for each vCPU, compare-and-swap, NPT", TF_GROUPS_VCPU, TF_INSTALL_CAS, TF_NPT},
+	{"a group for each node, EPT without A and D", TF_GROUPS_NODE, TF_INSTALL_LOCK,
+	 TF_EPT_NO_AD},
+};
+
+/* For tests that choose their grouping themselves. */
+static const struct variant formats[] __attribute__((unused)) = {
+	{"NPT", TF_GROUPS_ONE, TF_INSTALL_LOCK, TF_NPT},
+	{"EPT", TF_GROUPS_ONE, TF_INSTALL_LOCK, TF_EPT},
+	{"EPT without A and D", TF_GROUPS_ONE, TF_INSTALL_LOCK, TF_EPT_NO_AD},
+};
+
+/* All tests in each variant; the number of those that failed. */
+#define RUN_VARIANTS(all, tests)                                                                   \
 	({                                                                                         \
-		int bad = cmocka_run_group_tests_name("one group", tests, NULL, NULL);             \
-		variant.grouping = TF_GROUPS_NODE;                                                 \
-		bad += cmocka_run_group_tests_name("a group for each node", tests, NULL, NULL);    \
-		variant.grouping = TF_GROUPS_VCPU;                                                 \
-		variant.install = TF_INSTALL_CAS;                                                  \
-		bad += cmocka_run_group_tests_name("a group for each vCPU, compare-and-swap",      \
-						   tests, NULL, NULL);                             \
+		int bad = 0;                                                                       \
+		for (size_t i = 0; i < sizeof(all) / sizeof((all)[0]); i++) {                      \
+			variant = (all)[i];                                                        \
+			bad += cmocka_run_group_tests_name(variant.name, tests, NULL, NULL);       \
+		}                                                                                  \
 		bad;                                                                               \
 	})
+#define RUN_IN_ALL_GROUPINGS(tests) RUN_VARIANTS(groupings_and_formats, tests)
 
 #endif

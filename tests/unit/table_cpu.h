@@ -322,7 +322,8 @@ static inline void check_after(bool done)
 
 static inline int run_with_every_format(const struct CMUnitTest *suite, size_t n)
 {
-	static const struct fmt *const formats[] = {&fmt_x86_4, &fmt_x86_5, &fmt_npt, &fmt_ept};
+	static const struct fmt *const formats[] = {&fmt_x86_4, &fmt_x86_5, &fmt_npt, &fmt_ept,
+						    &fmt_ept_no_ad};
 	struct CMUnitTest tests[SUITE_MAX];
 	int failed = 0;
 	assert_true(n <= SUITE_MAX);

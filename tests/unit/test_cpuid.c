@@ -64,6 +64,16 @@ static void cached(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
 		*r = (struct cpuid_regs){subleaf < 4 ? level[subleaf] << 5 | 3 : 0, 1, 2, 3};
 }
 
+/* As everything(), but Intel's: VMX and what else is to be hidden included. */
+static void intel(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
+{
+	everything(leaf, subleaf, r);
+	if (leaf == 0)
+		*r = (struct cpuid_regs){0x20, 0x756e6547, 0x6c65746e, 0x49656e69};
+	else if (leaf == 0x80000000)
+		r->eax = 0x80000008;
+}
+
 /* One that has nothing beyond long mode. */
 static void little(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *r)
 {
@@ -306,6 +316,22 @@ static void test_little(void **state)
 	assert_int_equal(cpuid_cr4_allowed(&policy) & (1 << 20 | 1 << 21 | 1 << 18 | 1 << 16), 0);
 }
 
+static void test_intel(void **state)
+{
+	(void)state;
+	assert_false(cpuid_is_intel(&policy));
+	assert_int_equal(ask(0x80000000, 0).eax, 0x80000021);
+	policy.host = intel;
+	assert_true(cpuid_is_intel(&policy));
+	assert_int_equal(ask(0x80000000, 0).eax, 0x80000008);
+	assert_int_equal(ask(0x80000021, 0).eax, 0);
+	assert_int_equal(ask(0x8000001e, 0).eax, 0);
+	assert_int_equal(ask(1, 0).ecx & (1 << 3 | 1 << 5 | 1 << 6), 0); /* MONITOR, VMX, SMX */
+	assert_int_equal(ask(7, 0).edx & (1 << 26 | 1 << 29), 0); /* IBRS, ARCH_CAPABILITIES */
+	assert_int_equal(ask(0x0a, 0).eax, 0);			  /* counters */
+	assert_int_equal(ask(0x15, 0).ebx, 0);
+}
+
 static void test_allowed(void **state)
 {
 	(void)state;
@@ -373,6 +399,26 @@ static void test_unknown(void **state)
 	assert_int_equal(shared.unknown_reads, 2);
 	assert_int_equal(shared.unknown_writes, 2);
 	assert_int_equal(shared.last_unknown, 0x49);
+}
+
+/* Either vendor's MSRs are there on its own CPUs only. */
+static void test_vendor_msrs(void **state)
+{
+	uint64_t v;
+
+	(void)state;
+	assert_int_equal(rd(0x3a, &v), MSR_GP);
+	assert_int_equal(rd_ok(0xc0010015), 1 << 24);
+	assert_int_equal(rd_ok(0x1a0), 1);
+	policy.host = intel;
+	assert_int_equal(rd_ok(0x3a), 1); /* locked, without VMX */
+	assert_int_equal(wr(0x3a, 5), MSR_GP);
+	assert_int_equal(rd_ok(0x17), 0);
+	assert_int_equal(rd_ok(0x1a0), 1 | 3 << 11);
+	assert_int_equal(rd(0xc0010015, &v), MSR_GP);
+	assert_int_equal(wr(0xc0010015, 1 << 24), MSR_GP);
+	assert_int_equal(rd(0xc001001a, &v), MSR_GP);
+	assert_int_equal(rd(0x480, &v), MSR_GP); /* VMX_BASIC */
 }
 
 static void test_linux_msrs(void **state)
@@ -488,6 +534,8 @@ int main(void)
 		cmocka_unit_test_setup(test_packages, setup),
 		cmocka_unit_test_setup(test_hypervisor, setup),
 		cmocka_unit_test_setup(test_little, setup),
+		cmocka_unit_test_setup(test_intel, setup),
+		cmocka_unit_test_setup(test_vendor_msrs, setup),
 		cmocka_unit_test_setup(test_allowed, setup),
 		cmocka_unit_test_setup(test_bitmap, setup),
 		cmocka_unit_test_setup(test_unknown, setup),

@@ -15,8 +15,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const struct fmt *const all[] = {&fmt_x86_4,    &fmt_x86_5,	  &fmt_npt, &fmt_ept,
-					&fmt_legacy32, &fmt_legacy32_pse, &fmt_pae};
+static const struct fmt *const all[] = {&fmt_x86_4,	&fmt_x86_5,    &fmt_npt,	  &fmt_ept,
+					&fmt_ept_no_ad, &fmt_legacy32, &fmt_legacy32_pse, &fmt_pae};
 
 static void test_known_words(void **state)
 {
@@ -37,9 +37,10 @@ static void test_known_words(void **state)
 		{&fmt_npt, 0, 0x1234000, PERM_RWX, 0x1234007},
 		{&fmt_npt, 0, 0x1234000, PERM_R | PERM_X, 0x1234005},
 		{&fmt_npt, 1, 0x40000000, PERM_R | PERM_A, UINT64_C(0x80000000400000a5)},
-		{&fmt_ept, 0, 0x1234000, PERM_RWX, 0x1234037},
-		{&fmt_ept, 0, 0x1234000, PERM_R, 0x1234031},
-		{&fmt_ept, 2, 0x40000000, PERM_RWX | PERM_A | PERM_D, 0x400003b7},
+		{&fmt_ept, 0, 0x1234000, PERM_RWX, 0x1234077},
+		{&fmt_ept, 0, 0x1234000, PERM_R, 0x1234071},
+		{&fmt_ept, 2, 0x40000000, PERM_RWX | PERM_A | PERM_D, 0x400003f7},
+		{&fmt_ept_no_ad, 1, 0x200000, PERM_RWX | PERM_A | PERM_D, 0x2000f7},
 	};
 	for (size_t i = 0; i < COUNT(known); i++)
 		assert_int_equal(
@@ -48,6 +49,7 @@ static void test_known_words(void **state)
 	assert_int_equal(fmt_make_table(&fmt_x86_4, 0x5000), 0x5027);
 	assert_int_equal(fmt_make_table(&fmt_npt, 0x5000), 0x5027);
 	assert_int_equal(fmt_make_table(&fmt_ept, 0x5000), 0x5107);
+	assert_int_equal(fmt_make_table(&fmt_ept_no_ad, 0x5000), 0x5007);
 }
 
 static void test_kinds(void **state)
@@ -79,7 +81,7 @@ static void test_leaf_round_trip(void **state)
 		const struct fmt *f = all[i];
 		if (!f->writable)
 			continue;
-		unsigned int knows = PERM_RWX | PERM_A | PERM_D | (f->u ? PERM_U : 0);
+		unsigned int knows = PERM_RWX | (f->a ? PERM_A | PERM_D : 0) | (f->u ? PERM_U : 0);
 		for (unsigned int l = 0; l < 3; l++) {
 			uint64_t to = UINT64_C(0x000ffff7c0000000);
 			for (unsigned int perm = 0; perm < 64; perm++) {

@@ -21,7 +21,8 @@ static struct tf_config groups(enum tf_mode m, unsigned int vcpus)
 	return c;
 }
 
-/* The entry that maps a GPA in the nested table that the vCPU runs on (NPT); NULL: none. */
+/* The entry that maps a GPA in the nested table that the vCPU runs on; NULL: none. (The bits that
+ * are looked at are NPT's P and EPT's R, and the size in both.) */
 static uint64_t *nested_leaf(struct rig *g, unsigned int cpu, uint64_t at_gpa, unsigned int *level)
 {
 	struct hw_cpu *c = &g->hw.cpu[cpu];
@@ -45,8 +46,9 @@ static bool is_accessed(struct rig *g, unsigned int cpu, uint64_t at_gpa)
 {
 	unsigned int level;
 	uint64_t *e = nested_leaf(g, cpu, at_gpa, &level);
+	enum tf_nested_format f = g->hw.conf.nested;
 
-	return e && (*e & X_A);
+	return e && (f == TF_EPT_NO_AD || (*e & (f == TF_EPT ? BIT(8) : X_A)));
 }
 
 /* Every vCPU forgets all that it has cached, as a CPU may. */
@@ -72,46 +74,41 @@ static void accessed(struct rig *g, uint64_t from, uint64_t pages, uint64_t *bit
 static void copies_that_differ(void **state)
 {
 	(void)state;
-	for (unsigned int format = 0; format < 2; format++)
-		for (unsigned int first = 0; first < 2; first++) {
-			struct tf_config c = groups(TF_NESTED, 2);
-			c.large_backing = true;
-			c.nested = format ? TF_EPT : TF_NPT;
-			struct rig *g = start(&c);
-			uint64_t bits[PAGES_2M / 64];
+	for (unsigned int first = 0; first < 2; first++) {
+		struct tf_config c = groups(TF_NESTED, 2);
+		c.large_backing = true;
+		struct rig *g = start(&c);
+		uint64_t bits[PAGES_2M / 64];
 
-			/* Held in pieces while a page of it is logged. */
-			assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), PAGE), TF_OK);
-			for (uint64_t k = 0; k < PAGES_2M; k += 5)
-				store(g, first, BLOCK + k * PAGE, k + 1);
-			tf_dirty_stop(g->vm, gpa(BLOCK), PAGE);
-			load(g, !first, BLOCK);
-			if (!format) {
-				unsigned int level[2];
-				assert_non_null(nested_leaf(g, first, BLOCK, &level[first]));
-				assert_non_null(nested_leaf(g, !first, BLOCK, &level[!first]));
-				assert_int_equal(level[first], 0);
-				assert_int_equal(level[!first], 1);
+		/* Held in pieces while a page of it is logged. */
+		assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), PAGE), TF_OK);
+		for (uint64_t k = 0; k < PAGES_2M; k += 5)
+			store(g, first, BLOCK + k * PAGE, k + 1);
+		tf_dirty_stop(g->vm, gpa(BLOCK), PAGE);
+		load(g, !first, BLOCK);
+		unsigned int level[2];
+		assert_non_null(nested_leaf(g, first, BLOCK, &level[first]));
+		assert_non_null(nested_leaf(g, !first, BLOCK, &level[!first]));
+		assert_int_equal(level[first], 0);
+		assert_int_equal(level[!first], 1);
+		for (unsigned int round = 0; round < 3; round++) {
+			accessed(g, BLOCK, PAGES_2M, bits);
+			forget_all(g);
+			for (uint64_t k = 0; k < PAGES_2M; k += 5) {
+				unsigned int by = (k + round) % 2;
+				assert_int_equal(load(g, by, BLOCK + k * PAGE), k + 1 + round);
+				store(g, !by, BLOCK + k * PAGE, k + 2 + round);
 			}
-			for (unsigned int round = 0; round < 3; round++) {
-				accessed(g, BLOCK, PAGES_2M, bits);
-				forget_all(g);
-				for (uint64_t k = 0; k < PAGES_2M; k += 5) {
-					unsigned int by = (k + round) % 2;
-					assert_int_equal(load(g, by, BLOCK + k * PAGE),
-							 k + 1 + round);
-					store(g, !by, BLOCK + k * PAGE, k + 2 + round);
-				}
-				check(g);
-			}
-			/* And the log of one page still is that of one page. */
-			assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), 2 * MIB), TF_OK);
-			store(g, first, BLOCK + 5 * PAGE, 1);
-			assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 2 * MIB, bits), TF_OK);
-			assert_int_equal(count(bits, PAGES_2M), 1);
-			assert_true(bit(bits, 5));
-			end(g);
+			check(g);
 		}
+		/* And the log of one page still is that of one page. */
+		assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), 2 * MIB), TF_OK);
+		store(g, first, BLOCK + 5 * PAGE, 1);
+		assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 2 * MIB, bits), TF_OK);
+		assert_int_equal(count(bits, PAGES_2M), 1);
+		assert_true(bit(bits, 5));
+		end(g);
+	}
 }
 
 /* ---- 2: copying A to all copies destroys A for each node ---- */
@@ -163,7 +160,7 @@ static void all_large(struct rig *g)
 	for (unsigned int i = 0; i < g->hw.cpus; i++) {
 		unsigned int level = 9;
 		store(g, i, BLOCK + 8 * PAGE + 8 * i, i);
-		if (g->hw.conf.nested == TF_NPT && g->hw.conf.mode == TF_NESTED) {
+		if (g->hw.conf.mode == TF_NESTED) {
 			assert_non_null(nested_leaf(g, i, BLOCK, &level));
 			assert_int_equal(level, 1);
 		}
@@ -175,43 +172,38 @@ static void all_large(struct rig *g)
 static void split_for_the_log(void **state)
 {
 	(void)state;
-	for (unsigned int m = 0; m < 2; m++)
-		for (unsigned int format = 0; format < 2; format++) {
-			struct tf_config c = groups(both[m], 3);
-			c.large_backing = true;
-			c.nested = format ? TF_EPT : TF_NPT;
-			struct rig *g = start(&c);
-			uint64_t bits[PAGES_2M / 64];
+	for (unsigned int m = 0; m < 2; m++) {
+		struct tf_config c = groups(both[m], 3);
+		c.large_backing = true;
+		struct rig *g = start(&c);
+		uint64_t bits[PAGES_2M / 64];
 
-			for (unsigned int round = 0; round < 3; round++) {
-				all_large(g);
-				struct tf_counters n;
-				tf_counters_read(g->vm, &n);
-				uint64_t tables = n.nested_tables;
-				assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), 64 * PAGE),
-						 TF_OK);
-				check(g);
-				for (unsigned int i = 0; i < 3; i++) {
-					store(g, i, BLOCK + (i + 1) * PAGE, round);
-					store(g, i, BLOCK + 100 * PAGE, round); /* not logged */
-				}
-				assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 64 * PAGE, bits),
-						 TF_OK);
-				assert_int_equal(bits[0], 0xe);
-				store(g, 2, BLOCK + 3 * PAGE, 9);
-				assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 64 * PAGE, bits),
-						 TF_OK);
-				assert_int_equal(bits[0], 0x8);
-				tf_dirty_stop(g->vm, gpa(BLOCK), 64 * PAGE);
-				forget_all(g);
-				all_large(g);
-				tf_counters_read(g->vm, &n);
-				if (m == 0) /* the pieces' tables went */
-					assert_int_equal(n.nested_tables, tables);
-				check(g);
+		for (unsigned int round = 0; round < 3; round++) {
+			all_large(g);
+			struct tf_counters n;
+			tf_counters_read(g->vm, &n);
+			uint64_t tables = n.nested_tables;
+			assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), 64 * PAGE), TF_OK);
+			check(g);
+			for (unsigned int i = 0; i < 3; i++) {
+				store(g, i, BLOCK + (i + 1) * PAGE, round);
+				store(g, i, BLOCK + 100 * PAGE, round); /* not logged */
 			}
-			end(g);
+			assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 64 * PAGE, bits), TF_OK);
+			assert_int_equal(bits[0], 0xe);
+			store(g, 2, BLOCK + 3 * PAGE, 9);
+			assert_int_equal(tf_dirty_read(g->vm, gpa(BLOCK), 64 * PAGE, bits), TF_OK);
+			assert_int_equal(bits[0], 0x8);
+			tf_dirty_stop(g->vm, gpa(BLOCK), 64 * PAGE);
+			forget_all(g);
+			all_large(g);
+			tf_counters_read(g->vm, &n);
+			if (m == 0) /* the pieces' tables went */
+				assert_int_equal(n.nested_tables, tables);
+			check(g);
 		}
+		end(g);
+	}
 }
 
 /* One page of a block that all groups map large is given back, or taken away. */
@@ -419,32 +411,29 @@ static void page_goes_while_all_use_it(void **state)
 static void table_goes_while_another_walks_it(void **state)
 {
 	(void)state;
-	for (unsigned int format = 0; format < 2; format++) {
-		struct tf_config c = groups(TF_NESTED, 2);
-		c.vcpus = 4; /* two in each group */
-		c.large_backing = true;
-		c.nested = format ? TF_EPT : TF_NPT;
-		struct rig *g = start(&c);
+	struct tf_config c = groups(TF_NESTED, 2);
+	c.vcpus = 4; /* two in each group */
+	c.large_backing = true;
+	struct rig *g = start(&c);
 
-		for (unsigned int round = 0; round < 8; round++) {
-			assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), PAGE), TF_OK);
-			for (unsigned int i = 0; i < 4; i++)
-				for (unsigned int k = 0; k < 40; k++)
-					load(g, i, BLOCK + (k % 20) * PAGE);
-			tf_dirty_stop(g->vm, gpa(BLOCK), PAGE);
-			for (unsigned int i = 0; i < 2; i++) {
-				struct tf_counters was, now;
-				tf_counters_read(g->vm, &was);
-				store(g, i, BLOCK, round); /* it was read-only */
-				tf_counters_read(g->vm, &now);
-				assert_int_equal(now.nested_tables, was.nested_tables - 1);
-				check(g);
-			}
-			for (unsigned int i = 0; i < 4; i++)
-				assert_int_equal(load(g, i, BLOCK), round);
+	for (unsigned int round = 0; round < 8; round++) {
+		assert_int_equal(tf_dirty_start(g->vm, gpa(BLOCK), PAGE), TF_OK);
+		for (unsigned int i = 0; i < 4; i++)
+			for (unsigned int k = 0; k < 40; k++)
+				load(g, i, BLOCK + (k % 20) * PAGE);
+		tf_dirty_stop(g->vm, gpa(BLOCK), PAGE);
+		for (unsigned int i = 0; i < 2; i++) {
+			struct tf_counters was, now;
+			tf_counters_read(g->vm, &was);
+			store(g, i, BLOCK, round); /* it was read-only */
+			tf_counters_read(g->vm, &now);
+			assert_int_equal(now.nested_tables, was.nested_tables - 1);
+			check(g);
 		}
-		end(g);
+		for (unsigned int i = 0; i < 4; i++)
+			assert_int_equal(load(g, i, BLOCK), round);
 	}
+	end(g);
 }
 
 /* A translation may outlive its entry until its vCPU flushes. It may not outlive the frame, nor a
@@ -590,6 +579,44 @@ static void trusted_and_gone(void **state)
 	end(g);
 }
 
+/* A CPU that keeps A and D in nested entries writes, for them, to each table that it walks: whoever
+ * walks trusted tables from a nested root ends the trust. One that keeps none writes A and D of the
+ * guest's entries alone. */
+static void trusted_and_walked(void **state)
+{
+	(void)state;
+	struct tf_config c = groups(TF_SHADOW, 2);
+	struct rig *g = start(&c);
+	const uint64_t va = 0x200000, clean = 0x230000;
+	const bool walks_write = g->hw.conf.nested != TF_EPT_NO_AD;
+	struct tf_counters n;
+
+	tag_frames(g);
+	hw_set_mode(&g->hw.cpu[1], TF_NESTED);
+	load(g, 1, va);
+	uint64_t at = entry_of(g, ROOT, clean, 0);
+	put(g, at, get(g, at) | X_A);
+	quiet(g, 0, va);
+	tf_counters_read(g->vm, &n);
+	assert_true(n.tracks > 0);
+	const uint64_t unsyncs = n.unsyncs;
+	forget_all(g);
+	assert_int_equal(load(g, 1, va), 0x200);
+	assert_int_equal(load(g, 1, clean), 0x230);
+	check(g);
+	tf_counters_read(g->vm, &n);
+	assert_int_equal(n.unsyncs > unsyncs, walks_write);
+	/* D is written in any format. */
+	quiet(g, 0, va);
+	tf_counters_read(g->vm, &n);
+	const uint64_t then = n.unsyncs;
+	store(g, 1, clean, 7);
+	assert_true(get(g, at) & X_D);
+	tf_counters_read(g->vm, &n);
+	assert_true(n.unsyncs > then);
+	end(g);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -606,9 +633,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(trust_without_an_entry),
 		cmocka_unit_test(trusted_by_several),
 		cmocka_unit_test(trusted_and_gone),
+		cmocka_unit_test(trusted_and_walked),
 	};
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_VARIANTS(formats, tests);
 }

@@ -495,6 +495,12 @@ static void nested_ept(void **state)
 	facade(TF_NESTED, TF_EPT, 5, 1, 7);
 }
 
+static void nested_ept_no_ad(void **state)
+{
+	(void)state;
+	facade(TF_NESTED, TF_EPT_NO_AD, 4, 0, 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,7 +509,7 @@ int main(void)
 		cmocka_unit_test(single_bits), cmocka_unit_test(not_canonical),
 		cmocka_unit_test(shadow_4k),   cmocka_unit_test(shadow_2m),
 		cmocka_unit_test(shadow_5),    cmocka_unit_test(nested_npt),
-		cmocka_unit_test(nested_ept),
+		cmocka_unit_test(nested_ept),  cmocka_unit_test(nested_ept_no_ad),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -485,5 +485,5 @@ int main(void)
 		cmocka_unit_test(regroup_in_haste),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_VARIANTS(formats, tests);
 }

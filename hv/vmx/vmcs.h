@@ -1,0 +1,258 @@
+/* The virtual machine control structure: fields (SDM vol. 3, appendix B), control bits (chapter 25)
+ * and exit reasons (appendix C), by the SDM's names.
+ *
+ * SPDX-License-Identifier: BSD-2-Clause */
+#ifndef HV_VMX_VMCS_H
+#define HV_VMX_VMCS_H
+
+/* HOST_RSP is named in assembly too. */
+#define VMCS_HOST_RSP 0x6c14
+
+#ifndef __ASSEMBLY__
+
+enum vmcs_field {
+	/* 16 bits */
+	VMCS_VPID = 0x0000,
+	VMCS_GUEST_ES_SELECTOR = 0x0800, /* CS SS DS FS GS LDTR TR follow, 2 apart */
+	VMCS_GUEST_LDTR_SELECTOR = 0x080c,
+	VMCS_GUEST_TR_SELECTOR = 0x080e,
+	VMCS_HOST_ES_SELECTOR = 0x0c00,
+	VMCS_HOST_CS_SELECTOR = 0x0c02,
+	VMCS_HOST_SS_SELECTOR = 0x0c04,
+	VMCS_HOST_DS_SELECTOR = 0x0c06,
+	VMCS_HOST_FS_SELECTOR = 0x0c08,
+	VMCS_HOST_GS_SELECTOR = 0x0c0a,
+	VMCS_HOST_TR_SELECTOR = 0x0c0c,
+	/* 64 bits */
+	VMCS_IO_BITMAP_A = 0x2000,
+	VMCS_IO_BITMAP_B = 0x2002,
+	VMCS_MSR_BITMAP = 0x2004,
+	VMCS_TSC_OFFSET = 0x2010,
+	VMCS_EPT_POINTER = 0x201a,
+	VMCS_GUEST_PHYSICAL_ADDRESS = 0x2400,
+	VMCS_LINK_POINTER = 0x2800,
+	VMCS_GUEST_DEBUGCTL = 0x2802,
+	VMCS_GUEST_PAT = 0x2804,
+	VMCS_GUEST_EFER = 0x2806,
+	VMCS_GUEST_PDPTE0 = 0x280a, /* 1, 2, 3 follow, 2 apart */
+	VMCS_HOST_PAT = 0x2c00,
+	VMCS_HOST_EFER = 0x2c02,
+	/* 32 bits */
+	VMCS_PIN_CONTROLS = 0x4000,
+	VMCS_PROC_CONTROLS = 0x4002,
+	VMCS_EXCEPTION_BITMAP = 0x4004,
+	VMCS_PF_ERROR_MASK = 0x4006,
+	VMCS_PF_ERROR_MATCH = 0x4008,
+	VMCS_CR3_TARGET_COUNT = 0x400a,
+	VMCS_EXIT_CONTROLS = 0x400c,
+	VMCS_EXIT_MSR_STORE_COUNT = 0x400e,
+	VMCS_EXIT_MSR_LOAD_COUNT = 0x4010,
+	VMCS_ENTRY_CONTROLS = 0x4012,
+	VMCS_ENTRY_MSR_LOAD_COUNT = 0x4014,
+	VMCS_ENTRY_INTERRUPTION_INFO = 0x4016,
+	VMCS_ENTRY_ERROR_CODE = 0x4018,
+	VMCS_PROC2_CONTROLS = 0x401e,
+	VMCS_INSTRUCTION_ERROR = 0x4400,
+	VMCS_EXIT_REASON = 0x4402,
+	VMCS_EXIT_INTERRUPTION_INFO = 0x4404,
+	VMCS_EXIT_INTERRUPTION_ERROR = 0x4406,
+	VMCS_IDT_VECTORING_INFO = 0x4408,
+	VMCS_IDT_VECTORING_ERROR = 0x440a,
+	VMCS_EXIT_INSTRUCTION_LENGTH = 0x440c,
+	VMCS_EXIT_INSTRUCTION_INFO = 0x440e,
+	VMCS_GUEST_ES_LIMIT = 0x4800,
+	VMCS_GUEST_LDTR_LIMIT = 0x480c,
+	VMCS_GUEST_TR_LIMIT = 0x480e,
+	VMCS_GUEST_GDTR_LIMIT = 0x4810,
+	VMCS_GUEST_IDTR_LIMIT = 0x4812,
+	VMCS_GUEST_ES_RIGHTS = 0x4814,
+	VMCS_GUEST_CS_RIGHTS = 0x4816,
+	VMCS_GUEST_SS_RIGHTS = 0x4818,
+	VMCS_GUEST_LDTR_RIGHTS = 0x4820,
+	VMCS_GUEST_TR_RIGHTS = 0x4822,
+	VMCS_GUEST_INTERRUPTIBILITY = 0x4824,
+	VMCS_GUEST_ACTIVITY = 0x4826,
+	VMCS_GUEST_SYSENTER_CS = 0x482a,
+	VMCS_PREEMPTION_TIMER = 0x482e,
+	VMCS_HOST_SYSENTER_CS = 0x4c00,
+	/* natural width */
+	VMCS_CR0_MASK = 0x6000,
+	VMCS_CR4_MASK = 0x6002,
+	VMCS_CR0_READ_SHADOW = 0x6004,
+	VMCS_CR4_READ_SHADOW = 0x6006,
+	VMCS_EXIT_QUALIFICATION = 0x6400,
+	VMCS_GUEST_LINEAR_ADDRESS = 0x640a,
+	VMCS_GUEST_CR0 = 0x6800,
+	VMCS_GUEST_CR3 = 0x6802,
+	VMCS_GUEST_CR4 = 0x6804,
+	VMCS_GUEST_ES_BASE = 0x6806,
+	VMCS_GUEST_CS_BASE = 0x6808,
+	VMCS_GUEST_LDTR_BASE = 0x6812,
+	VMCS_GUEST_TR_BASE = 0x6814,
+	VMCS_GUEST_GDTR_BASE = 0x6816,
+	VMCS_GUEST_IDTR_BASE = 0x6818,
+	VMCS_GUEST_DR7 = 0x681a,
+	VMCS_GUEST_RSP = 0x681c,
+	VMCS_GUEST_RIP = 0x681e,
+	VMCS_GUEST_RFLAGS = 0x6820,
+	VMCS_GUEST_PENDING_DEBUG = 0x6822,
+	VMCS_GUEST_SYSENTER_ESP = 0x6824,
+	VMCS_GUEST_SYSENTER_EIP = 0x6826,
+	VMCS_HOST_CR0 = 0x6c00,
+	VMCS_HOST_CR3 = 0x6c02,
+	VMCS_HOST_CR4 = 0x6c04,
+	VMCS_HOST_FS_BASE = 0x6c06,
+	VMCS_HOST_GS_BASE = 0x6c08,
+	VMCS_HOST_TR_BASE = 0x6c0a,
+	VMCS_HOST_GDTR_BASE = 0x6c0c,
+	VMCS_HOST_IDTR_BASE = 0x6c0e,
+	VMCS_HOST_SYSENTER_ESP = 0x6c10,
+	VMCS_HOST_SYSENTER_EIP = 0x6c12,
+	VMCS_HOST_RIP = 0x6c16,
+};
+
+/* Pin-based controls. */
+#define PIN_EXTERNAL_INTERRUPT (1u << 0)
+#define PIN_NMI		       (1u << 3)
+#define PIN_VIRTUAL_NMIS       (1u << 5)
+#define PIN_PREEMPTION_TIMER   (1u << 6)
+
+/* Primary processor-based controls. */
+#define PROC_INTERRUPT_WINDOW (1u << 2)
+#define PROC_TSC_OFFSETTING   (1u << 3)
+#define PROC_HLT	      (1u << 7)
+#define PROC_INVLPG	      (1u << 9)
+#define PROC_MWAIT	      (1u << 10)
+#define PROC_RDPMC	      (1u << 11)
+#define PROC_CR3_LOAD	      (1u << 15)
+#define PROC_CR3_STORE	      (1u << 16)
+#define PROC_CR8_LOAD	      (1u << 19)
+#define PROC_CR8_STORE	      (1u << 20)
+#define PROC_NMI_WINDOW	      (1u << 22)
+#define PROC_IO_BITMAPS	      (1u << 25)
+#define PROC_MSR_BITMAPS      (1u << 28)
+#define PROC_MONITOR	      (1u << 29)
+#define PROC_SECONDARY	      (1u << 31)
+
+/* Secondary ones. */
+#define PROC2_EPT		 (1u << 1)
+#define PROC2_RDTSCP		 (1u << 3)
+#define PROC2_VPID		 (1u << 5)
+#define PROC2_WBINVD		 (1u << 6)
+#define PROC2_UNRESTRICTED_GUEST (1u << 7)
+#define PROC2_INVPCID		 (1u << 12)
+
+#define EXIT_CTL_SAVE_DEBUG  (1u << 2)
+#define EXIT_CTL_HOST_64     (1u << 9)
+#define EXIT_CTL_LOAD_PAT    (1u << 19)
+#define EXIT_CTL_LOAD_EFER   (1u << 21)
+#define ENTRY_CTL_LOAD_DEBUG (1u << 2)
+#define ENTRY_CTL_IA32E	     (1u << 9)
+#define ENTRY_CTL_LOAD_PAT   (1u << 14)
+#define ENTRY_CTL_LOAD_EFER  (1u << 15)
+
+/* Interruption information, of an entry, of an exit, of IDT vectoring: vector and type are where
+ * virt/event.h has them, and so is bit 11 (an error code, which has a field of its own here). */
+#define INTERRUPTION_PRIVILEGED	    (5u << 8) /* INT1 */
+#define INTERRUPTION_SOFT_EXCEPTION (6u << 8) /* INT3, INTO */
+#define INTERRUPTION_NMI_UNBLOCKED  (1u << 12)
+#define INTERRUPTION_VALID	    (1u << 31)
+
+#define BLOCKING_STI	(1u << 0)
+#define BLOCKING_MOV_SS (1u << 1)
+#define BLOCKING_SHADOW (BLOCKING_STI | BLOCKING_MOV_SS)
+#define BLOCKING_NMI	(1u << 3)
+
+#define RIGHTS_UNUSABLE (1u << 16)
+
+/* Exit qualification of an EPT violation. */
+#define EPT_QUAL_WRITE	       (1u << 1)
+#define EPT_QUAL_FETCH	       (1u << 2)
+#define EPT_QUAL_LINEAR	       (1u << 7) /* there is a linear address */
+#define EPT_QUAL_FINAL	       (1u << 8) /* the access itself, not the walk of the guest's tables */
+#define EPT_QUAL_NMI_UNBLOCKED (1u << 12)
+
+/* The EPT pointer. */
+#define EPTP_WRITE_BACK 6u
+#define EPTP_4_LEVELS	(3u << 3)
+#define EPTP_AD		(1u << 6)
+
+enum { INV_SINGLE_CONTEXT = 1 }; /* of both INVEPT and INVVPID */
+
+#define EXIT_ENTRY_FAILED (1u << 31) /* in the exit reason */
+
+enum vmx_reason {
+	REASON_EXCEPTION_OR_NMI = 0,
+	REASON_EXTERNAL_INTERRUPT = 1,
+	REASON_TRIPLE_FAULT = 2,
+	REASON_INTERRUPT_WINDOW = 7,
+	REASON_NMI_WINDOW = 8,
+	REASON_TASK_SWITCH = 9,
+	REASON_CPUID = 10,
+	REASON_GETSEC = 11,
+	REASON_HLT = 12,
+	REASON_INVD = 13,
+	REASON_INVLPG = 14,
+	REASON_RDPMC = 15,
+	REASON_VMCALL = 18,
+	REASON_VMCLEAR = 19,
+	REASON_VMLAUNCH = 20,
+	REASON_VMPTRLD = 21,
+	REASON_VMPTRST = 22,
+	REASON_VMREAD = 23,
+	REASON_VMRESUME = 24,
+	REASON_VMWRITE = 25,
+	REASON_VMXOFF = 26,
+	REASON_VMXON = 27,
+	REASON_CR = 28,
+	REASON_IO = 30,
+	REASON_RDMSR = 31,
+	REASON_WRMSR = 32,
+	REASON_ENTRY_GUEST_STATE = 33,
+	REASON_MWAIT = 36,
+	REASON_MONITOR = 39,
+	REASON_EPT_VIOLATION = 48,
+	REASON_EPT_MISCONFIGURATION = 49,
+	REASON_INVEPT = 50,
+	REASON_PREEMPTION_TIMER = 52,
+	REASON_INVVPID = 53,
+	REASON_WBINVD = 54,
+	REASON_XSETBV = 55,
+	REASON_INVPCID = 58,
+	REASON_VMFUNC = 59,
+};
+
+/* Capability MSRs (appendix A). */
+#define MSR_FEATURE_CONTROL  0x03au
+#define MSR_VMX_BASIC	     0x480u
+#define MSR_VMX_MISC	     0x485u
+#define MSR_VMX_CR0_FIXED0   0x486u
+#define MSR_VMX_CR0_FIXED1   0x487u
+#define MSR_VMX_CR4_FIXED0   0x488u
+#define MSR_VMX_CR4_FIXED1   0x489u
+#define MSR_VMX_PROC2	     0x48bu
+#define MSR_VMX_EPT_VPID_CAP 0x48cu
+#define MSR_VMX_TRUE_PIN     0x48du
+#define MSR_VMX_TRUE_PROC    0x48eu
+#define MSR_VMX_TRUE_EXIT    0x48fu
+#define MSR_VMX_TRUE_ENTRY   0x490u
+
+#define FEATURE_CONTROL_LOCK (1ull << 0)
+#define FEATURE_CONTROL_VMX  (1ull << 2) /* outside SMX */
+
+#define VMX_BASIC_STRING_INFO (1ull << 54) /* INS and OUTS exits tell the address size */
+#define VMX_BASIC_TRUE	      (1ull << 55)
+
+#define EPT_CAP_4_LEVELS       (1ull << 6)
+#define EPT_CAP_WRITE_BACK     (1ull << 14)
+#define EPT_CAP_2M	       (1ull << 16)
+#define EPT_CAP_1G	       (1ull << 17)
+#define EPT_CAP_INVEPT	       (1ull << 20)
+#define EPT_CAP_AD	       (1ull << 21)
+#define EPT_CAP_INVEPT_SINGLE  (1ull << 25)
+#define EPT_CAP_INVVPID	       (1ull << 32)
+#define EPT_CAP_INVVPID_SINGLE (1ull << 41)
+
+#endif
+
+#endif
