@@ -3,6 +3,7 @@
 #   make            the hypervisor, the command, the guests' programs
 #   make run        boots stock Debian Linux in each mode (nested, shadow, auto) and prints one table
 #   make test       everything that is checked, in under 20 minutes on 2 CPUs
+#   make test-machines   more on Bochs's machines, Intel's and AMD's: every mode, one CPU and two
 #   make unit | random | mistakes | model | lint | format | tidy | fuzz | bench | bench-groups | bench-choice | faults | soak |
 #        stress | iso | setup | clean | distclean
 #   make V=1 ...    shows each command
@@ -82,7 +83,7 @@ THREADS_BIN := $(if $(THREADS_SRC),$(B)/tests/threads)
 HV_BIN := $(if $(HV_SRC),$(B)/twofold-hv.elf)
 GUEST_BIN := $(if $(WORKLOAD_SRC),$(B)/workload) $(if $(BARETEST_SRC),$(B)/baretest.elf)
 
-.PHONY: all hv cli engine guests tests setup run test unit random matrix mistakes fuzz lint model faults bench bench-groups bench-choice \
+.PHONY: all hv cli engine guests tests setup setup-bochs run test test-machines unit random matrix mistakes fuzz lint model faults bench bench-groups bench-choice \
 	soak stress iso initramfs format tidy clean distclean
 all: hv cli guests
 hv: $(HV_BIN)
@@ -261,10 +262,16 @@ $(B)/bench/faults: $(FAULTS_OBJ)
 
 setup:
 	$(Q)scripts/setup.sh
+setup-bochs:
+	$(Q)scripts/setup.sh --bochs
 
-run test soak iso: setup
+run soak iso: setup
 	$(Q)$(MAKE) -s all initramfs
 	$(Q)scripts/$@.sh
+
+test test-machines: setup-bochs
+	$(Q)$(MAKE) -s all initramfs
+	$(Q)scripts/$(if $(filter test,$@),test,machines).sh
 
 bench bench-groups bench-choice stress: setup
 	$(Q)$(MAKE) -s all initramfs $(B)/timed

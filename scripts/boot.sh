@@ -1,6 +1,6 @@
 #!/bin/bash
 # boot.sh MODE CPUS OUT [APPEND [OPTION...]]: boots the stock kernel with our small user space and looks whether all is
-# as it should be; with --switch-every among the options, whether it ran in both modes. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
+# as it should be, within BOOT_SECONDS (300); with --switch-every among the options, whether it ran in both modes. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
 # thing that is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -13,7 +13,8 @@ shift $(($# < 4 ? $# : 4))
 build=$(dirname "$0")/../build
 mkdir -p "$(dirname "$out")"
 
-timeout 400 "$build/twofold" run --mode "$mode" --cpus "$cpus" --stats "$out.json" --timeout 300 \
+limit=${BOOT_SECONDS:-300}
+timeout $((limit + 100)) "$build/twofold" run --mode "$mode" --cpus "$cpus" --stats "$out.json" --timeout "$limit" \
 	--append "$append" "$@" </dev/null >"$out.log" 2>"$out.err"
 status=$?
 bad=0

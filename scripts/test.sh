@@ -1,46 +1,15 @@
 #!/bin/bash
-# test.sh [PATTERN]: everything that is checked (PATTERN: only the steps whose names match it). One line for
-# each step, "ok NAME" or "FAIL NAME (log)"; "skip NAME: why" is said aloud; the last line is the count, and
-# the status is 1 if anything failed. Logs: build/test/.
+# test.sh [PATTERN]: everything that is checked (PATTERN: only the steps whose names match it), as
+# scripts/steps.sh says. Logs: build/test/.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 cd "$(dirname "$0")/.." || exit 1
 logs=build/test
-mkdir -p $logs
-pattern=${1:-.}
-passed=0
-failed=0
-skipped=0
+export pattern=${1:-.}
+# shellcheck source=scripts/steps.sh
+. scripts/steps.sh
 jobs=$(nproc)
-
-# step NAME SECONDS COMMAND...
-step() {
-	local name=$1 limit=$2 log began
-	shift 2
-	[[ $name =~ $pattern ]] || return 0
-	log=$logs/${name//\//-}.log
-	began=$SECONDS
-	# (The braces keep bash's own word on a command that died by a signal out of the list.)
-	{ timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null
-	case $? in
-	0)
-		passed=$((passed + 1))
-		echo "ok $name ($((SECONDS - began)) s)"
-		return
-		;;
-	124 | 137) echo "(stopped after $limit s)" >>"$log" ;;
-	esac
-	failed=$((failed + 1))
-	echo "FAIL $name ($log)"
-	tail -n 15 "$log" | sed 's/^/    /'
-}
-
-skip() {
-	[[ $1 =~ $pattern ]] || return 0
-	skipped=$((skipped + 1))
-	echo "skip $1: $2"
-}
 
 # runs MODE NAME: can the step NAME be run in this mode? Skips it if not.
 runs() {
@@ -73,7 +42,7 @@ build all initramfs tests build/bench/faults
 no_shadow=$(scripts/shadow.sh)
 
 step lint 120 scripts/lint.sh
-step setup/again 60 scripts/setup.sh
+step setup/again 60 scripts/setup.sh --bochs
 step model 900 scripts/model.sh
 step cli 300 tests/cli/cli.sh build
 step workload 120 scripts/workload.sh build
@@ -178,8 +147,20 @@ for mode in nested shadow; do
 done
 for mode in nested shadow; do
 	runs $mode "iso/$mode" || continue
-	step "iso/$mode" 200 scripts/isoboot.sh $mode $logs/iso
+	step "iso/$mode" 200 scripts/isoboot.sh qemu $mode $logs/iso
 done
 
-echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-[ $failed = 0 ]
+# An emulator of another making, with both vendors' machines (more of it: make test-machines).
+for machine in bochs-amd bochs-intel; do
+	if ! why=$(scripts/machine.sh $machine); then
+		skip $machine "$why"
+		continue
+	fi
+	for mode in nested shadow auto; do
+		step "$machine/bare/$mode" 400 build/twofold run --machine $machine --kernel build/baretest.elf \
+			--mode $mode --cpus 2 --mem 256M --timeout 380 --stats $logs/$machine-bare-$mode.json
+	done
+	step "$machine/linux" 500 scripts/boot.sh auto 2 $logs/$machine-linux "job=off quiet" --machine $machine
+done
+
+steps_end

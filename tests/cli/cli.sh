@@ -344,7 +344,7 @@ holds "Bochs 2: its debugger goes on" grep -qx 'debugger: continue' rc
 holds "Bochs: Intel" grep -q '^cpu: model=corei7_skylake_x, ' rc
 
 tests=$((tests + 1))
-[ "$(printf 'one\nbye\n' | FAKE=echo timeout 20 "$twofold" run --machine bochs-amd 2>err | tr -d '\r')" = $'got one\ngot bye' ] ||
+[ "$(printf 'one\nbye\n' | FAKE='echo' timeout 20 "$twofold" run --machine bochs-amd 2>err | tr -d '\r')" = $'got one\ngot bye' ] ||
 	fail "Bochs: keys: $(cat err)"
 holds "Bochs: the console is a terminal where there are keys" grep -q '^com1: enabled=1, mode=term, dev=/dev/pts/' rc
 FAKE=die is 3 'died without a last word: Bochs was killed by SIGKILL' run --machine bochs-amd
