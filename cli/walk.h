@@ -77,6 +77,8 @@ bool walk_read(struct walk *w, const json_t *event);
 
 /* The name of an entry by its level: "PML4E" down to "PTE"; of 32-bit tables, only the last two. */
 const char *walk_name(unsigned int level);
+/* A short word for the format of nested tables: "NPT", "EPT". */
+const char *walk_nested_word(const struct walk *w);
 /* What an entry of tables of that format says: "table  P W U A". */
 void walk_flags(const char *format, const struct walk_entry *e, char text[WALK_TEXT]);
 /* "4K", "2M", "1G". */

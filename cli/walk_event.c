@@ -150,6 +150,11 @@ const char *walk_name(unsigned int level)
 	return names[level < WALK_LEVELS ? level : WALK_LEVELS - 1];
 }
 
+const char *walk_nested_word(const struct walk *w)
+{
+	return !strncmp(w->nested_format, "EPT", 3) ? "EPT" : "NPT";
+}
+
 const char *walk_size(uint64_t bytes)
 {
 	static char text[4][16];

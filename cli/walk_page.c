@@ -144,7 +144,7 @@ static void put_heads(const struct grid *g)
 	for (unsigned int row = 0; row < g->rows; row++)
 		fprintf(g->f,
 			"<text x=\"0\" y=\"%.1f\">%s</text><text x=\"0\" y=\"%.1f\">%s</text>\n",
-			row_y(row) + 28, g->w->nested_format, row_y(row) + 44,
+			row_y(row) + 28, walk_nested_word(g->w), row_y(row) + 44,
 			walk_name(WALK_NESTED_LEVELS - 1 - row));
 	fprintf(g->f,
 		"<text x=\"0\" y=\"%.1f\">guest's</text><text x=\"0\" y=\"%.1f\">entry</text>\n",

@@ -33,14 +33,14 @@ static unsigned int put_nested(FILE *f, const struct walk *w, const struct walk_
 	char trouble[WALK_TEXT];
 
 	for (unsigned int i = 0; i < n->n; i++)
-		put_line(f, i < n->filled ? number + i + 1 : 0, w->nested_format,
+		put_line(f, i < n->filled ? number + i + 1 : 0, walk_nested_word(w),
 			 walk_name(n->entry[i].level), n->entry[i].at, w->nested_format,
 			 &n->entry[i]);
 	walk_trouble(w, n, trouble);
 	if (*trouble)
 		fprintf(f, "       (%s)\n", trouble);
 	for (unsigned int i = n->n; i < n->filled; i++)
-		fprintf(f, "  %3u  %-4s %s\n", number + i + 1, w->nested_format,
+		fprintf(f, "  %3u  %-4s %s\n", number + i + 1, walk_nested_word(w),
 			walk_name(WALK_NESTED_LEVELS - 1 - i));
 	return number + n->filled;
 }

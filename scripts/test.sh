@@ -160,6 +160,7 @@ for machine in bochs-amd bochs-intel; do
 		step "$machine/bare/$mode" 400 build/twofold run --machine $machine --kernel build/baretest.elf \
 			--mode $mode --cpus 2 --mem 256M --timeout 380 --stats $logs/$machine-bare-$mode.json
 	done
+	step "$machine/walk" 200 scripts/walk.sh nested $logs/walk-$machine $machine
 	step "$machine/linux" 500 scripts/boot.sh auto 2 $logs/$machine-linux "job=off quiet" --machine $machine
 done
 

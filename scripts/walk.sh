@@ -1,12 +1,13 @@
 #!/bin/bash
-# walk.sh MODE OUT: stops guests in a mode (nested, shadow) and looks at the walks that `twofold walk` tells: for the
-# bare test guest, whose tables are known, their exact counts; for stock Linux whether counts and addresses agree with
-# the entries. 1 and a line for each thing that is wrong.
+# walk.sh MODE OUT [MACHINE]: stops guests in a mode (nested, shadow) and looks at the walks that `twofold walk` tells:
+# for the bare test guest, whose tables are known, their exact counts; for stock Linux (on QEMU) whether counts and
+# addresses agree with the entries. 1 and a line for each thing that is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 mode=$1
 out=$2
+machine_asked=${3:-qemu}
 cd "$(dirname "$0")/.." || exit 1
 bad=0
 wrong() {
@@ -18,7 +19,7 @@ wrong() {
 walk() {
 	local name=$1 status
 	shift
-	build/twofold walk --mode "$mode" --timeout 150 --html "$out.$name.html" "$@" >"$out.$name.txt" 2>"$out.$name.err"
+	build/twofold walk --machine "$machine_asked" --mode "$mode" --timeout 150 --html "$out.$name.html" "$@" >"$out.$name.txt" 2>"$out.$name.err"
 	status=$?
 	[ $status = 0 ] || wrong "$name: status $status: $(head -n 3 "$out.$name.err")"
 }
@@ -73,6 +74,13 @@ walk bare4k --at rip --kernel build/baretest.elf --append only=none --cpus 1 --m
 counts bare4k 19 3 4
 agrees bare4k
 grep -q 'of 0x101[0-9a-f]* (rip) by the kernel' "$out.bare.txt" || wrong "bare: not where the guest ends"
+
+if [ "$machine_asked" != qemu ]; then
+	format=NPT
+	[ "$machine_asked" = bochs-intel ] && format=EPT
+	grep -q "nested tables: $format;" "$out.bare.txt" || wrong "bare: not $format"
+	exit $bad
+fi
 
 # 4 KiB on both sides: 4 x (4 + 1) + 4.
 walk linux --at rip --backing 4K
