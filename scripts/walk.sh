@@ -49,11 +49,11 @@ agrees() {
 	at=$(number '^[a-z]+ of (0x[0-9a-f]+).*')
 	machine=$(number ".*that is the machine's (0x[0-9a-f]+)\\.")
 	if [ "$mode" = nested ]; then
-		leaf=$(sed '/^The guest maps/q' "$text" | grep -E '[KMG] page P' | tail -n 1)
+		leaf=$(sed '/^The guest maps/q' "$text" | grep -E '[KMG] page [PR]' | tail -n 1)
 		nested=$(sed -nE "s/^the access itself, at the guest's (0x[0-9a-f]+)/\\1/p" "$text")
 		at=$((nested))
 	else
-		leaf=$(sed '1,/^shadow tables/d' "$text" | grep -E '[KMG] page P' | tail -n 1)
+		leaf=$(sed '1,/^shadow tables/d' "$text" | grep -E '[KMG] page [PR]' | tail -n 1)
 	fi
 	case $leaf in
 	*' 4K page '*) low=0xfff ;;
