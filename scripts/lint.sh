@@ -91,6 +91,8 @@ check_floors() {
 				finding "$from includes $to: only include/twofold/ is for hosts"
 			elif [ "$own" = 6 ] && [ "$floor" = 6 ] && [ "${from%%/*}" != "${to%%/*}" ]; then
 				finding "$from includes $to of another host"
+			elif [[ $to =~ ^hv/(svm|vmx)/ && $from != "${BASH_REMATCH[0]}"* ]]; then
+				finding "$from includes $to: a vendor is known by virt/vendor.h alone"
 			fi
 		done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]+[<"]([^>"]+)[>"].*/\1/p' "$from")
 	done

@@ -163,6 +163,10 @@ static bool parse_word(const char *word)
 		cmdline.spare = v != 0;
 		return true;
 	}
+	if (parse_number(word, "ept_ad=", false, &v)) {
+		cmdline.no_ept_ad = v == 0;
+		return true;
+	}
 	return (parse_number(word, "cpus=", false, &cmdline.cpus) &&
 		cmdline.cpus <= TF_MAX_VCPUS) ||
 	       parse_number(word, "shadow_pages=", true, &cmdline.shadow_pages) ||

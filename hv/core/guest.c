@@ -25,7 +25,7 @@ void guest_create(void)
 {
 	struct tf_config c = {
 		.mode = vm.mode,
-		.nested = vendor->format,
+		.nested = vendor->format(),
 		.vcpus = vm.cpus,
 		.shadow_pages = cmdline.shadow_pages,
 		.host_1g = vendor->has_1g(),

@@ -152,6 +152,8 @@ static void start_guest(void)
 	smp_cpu_init(v);
 	if (vendor->probe)
 		vendor->probe(v);
+	/* It cannot be tried on one CPU: the machine is known by its other fault. */
+	vm.loses_rip = vm.kick_by_nmi && acpi.cpus > 1;
 	probe(v);
 	if (vm.automatic)
 		start_choice(v);

@@ -294,6 +294,15 @@ static void put_choice(void)
 }
 
 /* What was asked of the CPUs, by what had to go. */
+static uint64_t undone(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < vm.cpus; i++)
+		sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
+	return sum;
+}
+
 static void put_flushes(void)
 {
 	static const char *const name[FLUSH_KINDS] = {
@@ -327,6 +336,7 @@ static void put_all(const struct tf_counters *c)
 	put_exits("exits", false);
 	put_exits("exit_cycles", true);
 	put_flushes();
+	json_number("undone", undone());
 	json_number("unknown_port_reads", vm.ports.unknown_in);
 	json_number("unknown_port_writes", vm.ports.unknown_out);
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);

@@ -158,6 +158,7 @@ struct vcpu {
 	uint64_t xcr0;		       /* the guest's */
 	uint64_t host_cr4;	       /* of its CPU, while it runs */
 	uint64_t flushes[FLUSH_KINDS]; /* asked of the CPU */
+	uint64_t undone;	       /* deliveries (virt/undo.h) */
 	uint64_t space_entries;	       /* to shadow tables, for an address space */
 	uint64_t switch_tsc;	       /* it changes the mode since then; 0: it does not */
 	/* Awake, in the guest and in exits, by what it ran on: enum tf_mode. Of these, in the

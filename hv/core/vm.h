@@ -26,6 +26,7 @@ struct vm {
 	struct nodes nodes;
 	bool watch_cr4;	  /* the CPU has CR4 features that the guest must not use */
 	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
+	bool loses_rip;	  /* exits tell a wrong RIP right after an exception (virt/undo.h) */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */

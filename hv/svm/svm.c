@@ -61,6 +61,11 @@ static void maps_init(void)
 	msr_fill_bitmap(svm_msrpm);
 }
 
+static enum tf_nested_format format(void)
+{
+	return TF_NPT;
+}
+
 static void shut(void)
 {
 	x86_clgi();
@@ -100,9 +105,9 @@ static void nmi_watch(struct vcpu *v)
 
 const struct vendor svm_vendor = {
 	.name = "SVM",
-	.format = TF_NPT,
 	.is_there = is_there,
 	.check = check,
+	.format = format,
 	.has_1g = has_1g,
 	.maps_init = maps_init,
 	.enable = enable,
@@ -117,6 +122,8 @@ const struct vendor svm_vendor = {
 	.enter = svm_run,
 	.leave = svm_leave,
 	.segment_bases = svm_segment_bases,
+	.gdt_base = svm_gdt_base,
+	.set_code_and_stack = svm_set_code_and_stack,
 	.pat_changed = pat_changed,
 	.tsc_changed = tsc_changed,
 	.stepped = stepped,

@@ -45,6 +45,9 @@ static inline struct vmcb *vmcb_of(const struct vcpu *v)
 void svm_reset(struct vcpu *v, uint8_t sipi_vector);
 void svm_start(struct vcpu *v, const struct load_entry *e);
 void svm_segment_bases(const struct vcpu *v, uint64_t base[6]);
+uint64_t svm_gdt_base(const struct vcpu *v);
+void svm_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
+			    const struct load_segment *ss);
 void svm_dump(const struct vcpu *v);
 
 /* svm/run.c */

@@ -75,18 +75,31 @@ static struct vmcb_seg segment(const struct load_segment *s)
 	return (struct vmcb_seg){s->selector, s->attrib, s->limit, s->base};
 }
 
+void svm_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
+			    const struct load_segment *ss)
+{
+	struct vmcb_save *s = &vmcb_of(v)->save;
+	struct guest *g = &v->guest;
+
+	s->cs = segment(cs);
+	s->ss = segment(ss);
+	g->cpl = s->cpl = ss->attrib >> 5 & 3;
+	g->cs_l = cs->attrib & SEG_L;
+	g->mode = (g->efer & EFER_LMA) && g->cs_l ? INSN_64
+		  : cs->attrib & SEG_DB		  ? INSN_32
+						  : INSN_16;
+}
+
 void svm_start(struct vcpu *v, const struct load_entry *e)
 {
 	struct vmcb_save *s = &vmcb_of(v)->save;
 
-	s->cs = segment(&e->cs);
-	s->ds = s->es = s->ss = s->fs = s->gs = segment(&e->data);
+	s->ds = s->es = s->fs = s->gs = segment(&e->data);
 	s->tr = segment(&e->tr);
 	s->gdtr.base = e->gdt_base;
 	s->gdtr.limit = e->gdt_limit;
 	s->idtr.base = e->idt_base;
 	s->idtr.limit = e->idt_limit;
-	s->cpl = e->data.attrib >> 5 & 3;
 	v->guest = (struct guest){
 		.rip = e->rip,
 		.rflags = e->rflags | 2,
@@ -94,12 +107,8 @@ void svm_start(struct vcpu *v, const struct load_entry *e)
 		.cr3 = e->cr3,
 		.cr4 = e->cr4,
 		.efer = e->efer,
-		.cpl = s->cpl,
-		.cs_l = e->cs.attrib & SEG_L,
-		.mode = (e->efer & EFER_LMA) && (e->cs.attrib & SEG_L) ? INSN_64
-			: e->cs.attrib & SEG_DB			       ? INSN_32
-								       : INSN_16,
 	};
+	svm_set_code_and_stack(v, &e->cs, &e->data);
 	v->gpr[REG_RAX] = e->rax;
 	v->gpr[REG_RBX] = e->rbx;
 	v->gpr[REG_RDX] = 0;
@@ -119,6 +128,11 @@ void svm_segment_bases(const struct vcpu *v, uint64_t base[6])
 	/* Never saved: the guest's are in the CPU (svm/enter.S). */
 	base[INSN_FS] = x86_rdmsr(MSR_FS_BASE);
 	base[INSN_GS] = x86_rdmsr(MSR_GS_BASE);
+}
+
+uint64_t svm_gdt_base(const struct vcpu *v)
+{
+	return vmcb_of(v)->save.gdtr.base;
 }
 
 void svm_dump(const struct vcpu *v)

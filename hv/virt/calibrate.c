@@ -387,7 +387,7 @@ void virt_calibrate(struct vcpu *v)
 {
 	const struct tf_config conf = {
 		.mode = TF_NESTED,
-		.nested = vendor->format,
+		.nested = vendor->format(),
 		.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid),
 		.vcpus = 1,
 		.host_1g = vendor->has_1g(),

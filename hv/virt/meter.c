@@ -8,8 +8,10 @@
  * is injected again, a flush is a flush of everything.
  *  - TLB misses, from a *source*: the CPU's counters (cpu/pmc.h), or the engine's sample of
  * accessed bits between an entry and the next exit that nested mode would have had as well. Which
- * entry is left to chance, lest it always be the one after a timer tick. A CR3 write, which loses
- * the TLB too, ends it in either mode, and so exits meanwhile.
+ * entry is left to chance, lest it always be the one after a timer tick; half of the samples begin
+ * when the guest next comes back to its address space, for a process that seldom exits may do so
+ * only where its time on the CPU ends. A CR3 write, which loses the TLB too, ends a sample in
+ * either mode, and so exits meanwhile.
  *
  * Nothing wakes the guest for it but a timer, for guests that never exit. All that the meter does
  * costs, and what can wait, waits until the budget allows it.
@@ -30,6 +32,7 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 #define PERIOD_MS	20u
 #define TIMER_MS	5u   /* after the period: a guest that has a tick is read at that */
 #define SAMPLE_MS	5u   /* between samples, at least */
+#define CHANGE_MS	8u   /* that one waits for its address space, at most */
 #define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
 #define SKIP_MOST	3u
@@ -164,7 +167,7 @@ uint8_t meter_intercepts(const struct vcpu *v)
 		return 0; /* it has them all */
 	if (m->window.open)
 		return INTERCEPT_PF | INTERCEPT_TLB | INTERCEPT_CR3_WRITE;
-	return m->samples ? INTERCEPT_CR3_WRITE : 0;
+	return m->samples || m->waits ? INTERCEPT_CR3_WRITE : 0;
 }
 
 /* Of legacy paging nothing is asked: it has no shadow root to go to, and its CR3 is more than a
@@ -405,6 +408,7 @@ static void sample_begin(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
 
+	m->waits = false;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->samples = m->source->begin(v);
 	m->sample_began = m->now;
@@ -436,15 +440,6 @@ static void window_end(struct vcpu *v)
 	/* Once in a reading, at a time of chance. */
 	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2);
 	virt_intercept(v);
-}
-
-/* What a change of the address space cuts short begins anew in the next one, once. A process that
- * seldom exits would else be seen only at those exits that end its time on the CPU. */
-static void follow(struct meter *m, uint8_t what)
-{
-	if (!(m->followed & what))
-		m->follows |= what;
-	m->followed ^= what;
 }
 
 void meter_enter(struct vcpu *v)
@@ -512,6 +507,8 @@ static void look_later(struct vcpu *v)
 		m->look = 0;
 		return;
 	}
+	if (m->waits)
+		sample = m->sample_began + ms(CHANGE_MS);
 	if (m->source->begin && sample < m->pace.free_at)
 		sample = m->pace.free_at;
 	if (window < m->pace.free_at)
@@ -557,14 +554,23 @@ static void begin_later(struct vcpu *v, bool common)
 {
 	struct meter *m = &v->meter;
 
-	if (!v->shadow && !m->window.open && m->now >= m->window_at)
+	if (!v->shadow && !m->window.open && (m->follows || m->now >= m->window_at))
 		m->begins |= BEGIN_WINDOW;
+	m->follows = false;
 	if (!m->source->begin || !common || m->samples || m->now < m->sample_at)
 		return;
-	if (m->skip)
+	if (m->waits && m->now - m->sample_began < ms(CHANGE_MS))
+		return;
+	if (m->skip) {
 		m->skip--;
-	else
+	} else if (m->waits || chance(m, 2)) {
 		m->begins |= BEGIN_SAMPLE;
+	} else {
+		m->waits = true;
+		m->waits_for = v->guest.cr3 & CR3_SPACE;
+		m->sample_began = m->now;
+		virt_intercept(v);
+	}
 }
 
 void meter_exit(struct vcpu *v)
@@ -574,13 +580,11 @@ void meter_exit(struct vcpu *v)
 
 	clock_set(v);
 	common = is_common(v);
-	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS))) {
+	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS)))
 		sample_end(v);
-		m->followed &= (uint8_t)~BEGIN_SAMPLE;
-	}
 	if (m->window.open && window_is_over(&m->window, m->now)) {
 		window_end(v);
-		m->followed &= (uint8_t)~BEGIN_WINDOW;
+		m->followed = false;
 		/* What it tells is told of the address space that it was in. */
 		if (cmdline.grain == TF_GRAIN_SPACE)
 			note(v, false);
@@ -592,8 +596,6 @@ void meter_exit(struct vcpu *v)
 	}
 	if (!m->timer)
 		timer_set(v);
-	m->begins = m->follows;
-	m->follows = 0;
 	if (pace_is_free(&m->pace, m->now))
 		begin_later(v, common);
 	look_later(v);
@@ -619,7 +621,8 @@ static void space_changes(struct vcpu *v)
 
 	if (m->window.open && !v->shadow) {
 		window_end(v);
-		follow(m, BEGIN_WINDOW);
+		m->follows = !m->followed;
+		m->followed = m->follows;
 		note(v, false);
 		return;
 	}
@@ -639,11 +642,10 @@ void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 	if (!v->meter.samples && !changes)
 		return;
 	clock_set(v);
-	if (v->meter.samples) {
+	if (v->meter.samples)
 		sample_end(v);
-		if (changes)
-			follow(&v->meter, BEGIN_SAMPLE);
-	}
+	if (v->meter.waits && changes && (to & CR3_SPACE) == v->meter.waits_for)
+		v->meter.begins |= BEGIN_SAMPLE;
 	if (changes && cmdline.grain == TF_GRAIN_SPACE)
 		space_changes(v);
 }

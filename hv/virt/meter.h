@@ -56,14 +56,16 @@ struct meter {
 	uint64_t exit_spent, exit_stolen;
 	struct meter_part exit_work;
 
-	bool own;	   /* the current exit is the meter's alone */
-	bool samples;	   /* a sample is under way */
-	uint8_t begins;	   /* what begins with the next entry */
-	uint8_t follows;   /* of that, what a change of the address space has cut short */
-	uint8_t followed;  /* ... and already did before that */
-	bool armed;	   /* the real timer is set to `timer` */
-	uint64_t timer;	   /* host TSC, for guests that do not exit; 0: none */
-	unsigned int skip; /* exits to let pass before the next sample */
+	bool own;	    /* the current exit is the meter's alone */
+	bool samples;	    /* a sample is under way */
+	uint8_t begins;	    /* what begins with the next entry */
+	bool waits;	    /* a sample is to begin when the guest comes back to waits_for */
+	uint64_t waits_for; /* an address space */
+	bool follows;	    /* a window was cut short by one, and begins anew */
+	bool followed;	    /* ... and had done so already */
+	bool armed;	    /* the real timer is set to `timer` */
+	uint64_t timer;	    /* host TSC, for guests that do not exit; 0: none */
+	unsigned int skip;  /* exits to let pass before the next sample */
 	uint64_t random;
 
 	uint64_t due; /* the reading ends */
@@ -75,7 +77,7 @@ struct meter {
 	uint64_t covered;   /* how long its window counted; 0: it had none yet */
 	uint64_t window_at; /* the next window, sample: not before */
 	uint64_t sample_at;
-	uint64_t sample_began;
+	uint64_t sample_began; /* or it waits since then */
 	uint64_t sample_guest; /* v->guest_cycles, and the number of exits, when it began */
 	uint64_t sample_exits;
 	struct pmc pmc;

@@ -11,6 +11,7 @@
 #include "core/walk.h"
 #include "cpu/apic.h"
 #include "cpu/x86.h"
+#include "virt/undo.h"
 #include "virt/virt.h"
 
 /* Called from cpu/trap.S. */
@@ -285,6 +286,8 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	v->mode_cycles[v->shadow] += exit_tsc - v->exit_tsc;
 	v->exit_tsc = exit_tsc;
 	vendor->leave(v);
+	if (vm.loses_rip)
+		undo_delivery(v);
 	unload_event(v);
 }
 

@@ -15,6 +15,7 @@
 
 struct vcpu;
 struct load_entry;
+struct load_segment;
 
 /* What exits only if it is asked for (v->intercepts). All else always exits, or never. */
 enum {
@@ -30,7 +31,6 @@ enum { FLUSH_KINDS = 2 };
 
 struct vendor {
 	const char *name;
-	enum tf_nested_format format;
 	/* The CPU counts down to v->armed in the guest and exits: interrupts are not needed. */
 	bool has_timer;
 
@@ -38,7 +38,9 @@ struct vendor {
 	bool (*is_there)(void);
 	/* Does the machine have what we need of it? NULL, or one clear line. Boot CPU. */
 	const char *(*check)(void);
-	/* May nested tables have leaves of 1 GiB? After check(). */
+	/* The format of nested tables. After check(), as the next. */
+	enum tf_nested_format (*format)(void);
+	/* May nested tables have leaves of 1 GiB? */
 	bool (*has_1g)(void);
 	/* Permission maps, shared by all vCPUs: once, after vm.ports is set up. */
 	void (*maps_init)(void);
@@ -72,6 +74,10 @@ struct vendor {
 
 	/* Bases of the guest's segments, by enum insn_seg. */
 	void (*segment_bases)(const struct vcpu *v, uint64_t base[6]);
+	uint64_t (*gdt_base)(const struct vcpu *v);
+	/* CS and SS, and what of v->guest follows them. */
+	void (*set_code_and_stack)(struct vcpu *v, const struct load_segment *cs,
+				   const struct load_segment *ss);
 	/* The words of vcpu.msr.pat and vcpu.msr.tsc_offset have changed. */
 	void (*pat_changed)(struct vcpu *v);
 	void (*tsc_changed)(struct vcpu *v);

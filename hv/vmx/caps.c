@@ -1,6 +1,7 @@
 /* What the CPU has of VMX, and whether that is enough. SDM vol. 3, appendix A.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "core/cmdline.h"
 #include "cpu/x86.h"
 #include "vmx/convert.h"
 #include "vmx/vmx.h"
@@ -41,7 +42,7 @@ static const char *check_controls(void)
 		return "this CPU's EPT has no 4 levels, or no write-back, or no 2 MiB pages";
 	if ((ept & INVALIDATE_NEEDED) != INVALIDATE_NEEDED)
 		return "this CPU's INVEPT or INVVPID cannot invalidate by context";
-	vmx_caps.has_ad = ept & EPT_CAP_AD;
+	vmx_caps.has_ad = (ept & EPT_CAP_AD) && !cmdline.no_ept_ad;
 	vmx_caps.has_1g = ept & EPT_CAP_1G;
 	return NULL;
 }

@@ -206,10 +206,25 @@ void vmx_reset(struct vcpu *v, uint8_t sipi_vector)
 		x86_xsetbv_safe(0, 1);
 }
 
+void vmx_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
+			    const struct load_segment *ss)
+{
+	set_segment(INSN_CS, cs);
+	set_segment(INSN_SS, ss);
+	v->guest.cpl = ss->attrib >> 5 & 3;
+	vmx_take_code_segment(&v->guest, vmx_rights(cs->attrib));
+}
+
+uint64_t vmx_gdt_base(const struct vcpu *v)
+{
+	(void)v;
+	return vmx_read(VMCS_GUEST_GDTR_BASE);
+}
+
 void vmx_start(struct vcpu *v, const struct load_entry *e)
 {
 	for (unsigned int n = 0; n < SEGMENTS; n++)
-		set_segment(n, n == INSN_CS ? &e->cs : &e->data);
+		set_segment(n, &e->data);
 	set_segment(SEG_TR, &e->tr);
 	set_tables(e->gdt_base, e->gdt_limit, e->idt_base, e->idt_limit);
 	v->guest = (struct guest){
@@ -219,9 +234,8 @@ void vmx_start(struct vcpu *v, const struct load_entry *e)
 		.cr3 = e->cr3,
 		.cr4 = e->cr4,
 		.efer = e->efer,
-		.cpl = e->data.attrib >> 5 & 3,
 	};
-	vmx_take_code_segment(&v->guest, vmx_rights(e->cs.attrib));
+	vmx_set_code_and_stack(v, &e->cs, &e->data);
 	v->gpr[REG_RAX] = e->rax;
 	v->gpr[REG_RBX] = e->rbx;
 	v->gpr[REG_RDX] = 0;

@@ -10,6 +10,11 @@ static bool is_there(void)
 	return x86_cpuid(1, 0).ecx & 1u << 5;
 }
 
+static enum tf_nested_format format(void)
+{
+	return vmx_caps.has_ad ? TF_EPT : TF_EPT_NO_AD;
+}
+
 static bool has_1g(void)
 {
 	return vmx_caps.has_1g;
@@ -64,10 +69,10 @@ static void window(void)
 
 const struct vendor vmx_vendor = {
 	.name = "VMX",
-	.format = TF_EPT,
 	.has_timer = true,
 	.is_there = is_there,
 	.check = vmx_check,
+	.format = format,
 	.has_1g = has_1g,
 	.maps_init = vmx_maps_init,
 	.enable = vmx_enable,
@@ -83,6 +88,8 @@ const struct vendor vmx_vendor = {
 	.enter = vmx_run,
 	.leave = vmx_leave,
 	.segment_bases = vmx_segment_bases,
+	.gdt_base = vmx_gdt_base,
+	.set_code_and_stack = vmx_set_code_and_stack,
 	.pat_changed = pat_changed,
 	.tsc_changed = tsc_changed,
 	.stepped = stepped,

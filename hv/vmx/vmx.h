@@ -61,6 +61,9 @@ void vmx_enable(struct vcpu *v);
 void vmx_reset(struct vcpu *v, uint8_t sipi_vector);
 void vmx_start(struct vcpu *v, const struct load_entry *e);
 void vmx_segment_bases(const struct vcpu *v, uint64_t base[6]);
+uint64_t vmx_gdt_base(const struct vcpu *v);
+void vmx_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
+			    const struct load_segment *ss);
 void vmx_dump(const struct vcpu *v);
 
 /* vmx/run.c */
