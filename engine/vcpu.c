@@ -152,6 +152,8 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	}
 	if (s == TF_OK && m == &mode_shadow && spaces_any_shadow(vm))
 		gate_close(&op, vm, gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT));
+	if (__atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW && spaces_any_shadow(vm))
+		space_note_load(v, m == &mode_shadow);
 	vm_op_end(&op, vm);
 	return s;
 }

@@ -51,7 +51,11 @@ struct choice {
 /* Does the vCPU's address space want shadow tables? Asked at each load in shadow mode. */
 bool space_wants_shadow(struct tf_vcpu *v);
 
-/* Is the frame the root of a space that wants shadow tables, which the vCPU was not told of? */
+/* Remember whether a load in shadow mode could give a space that wants shadow tables such a root.
+ */
+void space_note_load(struct tf_vcpu *v, bool shadow);
+/* Is the frame the root of a space that wants shadow tables? Not one that the vCPU came to and
+ * could not have them for: it would come to the gate for ever. */
 bool space_has_gate(struct tf_vcpu *v, gfn_t root);
 /* Does any? */
 bool spaces_any_shadow(const struct tf_vm *vm);

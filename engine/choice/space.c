@@ -92,13 +92,19 @@ bool space_wants_shadow(struct tf_vcpu *v)
 	return !c || c->conf.grain != TF_GRAIN_SPACE || tf_space_is_shadow(v, v->cpu.r.cr3);
 }
 
+void space_note_load(struct tf_vcpu *v, bool shadow)
+{
+	if (shadow)
+		v->chooser.refused = 0;
+	else if (!shadow_is_possible(&v->cpu.r) && tf_space_is_shadow(v, v->cpu.r.cr3))
+		v->chooser.refused = key_of(v->cpu.r.cr3);
+}
+
 bool space_has_gate(struct tf_vcpu *v, gfn_t root)
 {
-	/* A vCPU that was told of this space and got a nested root all the same: paging as it is
-	 * there is not for shadow tables. */
-	if ((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT == root.v)
-		return false;
-	return tf_space_is_shadow(v, root.v << TF_PAGE_SHIFT);
+	/* It came by here, and got a nested root all the same. */
+	const uint64_t at = root.v << TF_PAGE_SHIFT;
+	return v->chooser.refused != key_of(at) && tf_space_is_shadow(v, at);
 }
 
 bool spaces_any_shadow(const struct tf_vm *vm)

@@ -110,6 +110,7 @@ struct chooser {
 	uint64_t key;
 	uint32_t generation;
 	bool shadow;
+	uint64_t refused; /* key of the space that should run on shadow tables and could not */
 };
 
 struct tf_vcpu {
