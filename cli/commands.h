@@ -8,6 +8,7 @@
 
 int command_run(int argc, char **argv);
 int command_report(int argc, char **argv);
+int command_walk(int argc, char **argv);
 int command_table(int argc, char **argv);
 
 #endif

@@ -47,13 +47,16 @@ static bool terminal_make_raw(void)
 	return tcsetattr(STDIN_FILENO, TCSANOW, &t) == 0;
 }
 
-void console_open(struct console *c, int keys, int guest, struct work *tap)
+void console_open(struct console *c, int keys, int guest, int to, struct work *tap)
 {
 	memset(c, 0, sizeof(*c));
 	c->keys = keys;
 	c->guest = guest;
+	c->to = to;
 	c->tap = tap;
-	if (isatty(STDIN_FILENO)) {
+	if (to != STDOUT_FILENO)
+		c->in.closed = true;
+	else if (isatty(STDIN_FILENO)) {
 		c->raw = terminal_make_raw();
 		c->in.closed = !c->raw;
 	}
@@ -71,7 +74,7 @@ void console_wants(const struct console *c, struct pollfd *p)
 	p[0] = (struct pollfd){in ? STDIN_FILENO : -1, POLLIN, 0};
 	p[1] = (struct pollfd){lane_is_empty(&c->in) ? -1 : c->keys, POLLOUT, 0};
 	p[2] = (struct pollfd){lane_is_empty(&c->out) ? c->guest : -1, POLLIN, 0};
-	p[3] = (struct pollfd){lane_is_empty(&c->out) ? -1 : STDOUT_FILENO, POLLOUT, 0};
+	p[3] = (struct pollfd){lane_is_empty(&c->out) ? -1 : c->to, POLLOUT, 0};
 }
 
 /* Reads once; false at the end of the input. */
@@ -142,9 +145,11 @@ void console_move(struct console *c, const struct pollfd *p)
 			guest_close(c);
 		c->heard |= c->out.to > 0;
 		work_see(c->tap, c->out.bytes, c->out.to);
+		if (c->to < 0)
+			c->out.from = c->out.to;
 		tail_add(&c->tail, c->out.bytes, c->out.to);
 	}
-	if (p[3].revents && !lane_empty(&c->out, STDOUT_FILENO))
+	if (p[3].revents && !lane_empty(&c->out, c->to))
 		c->broken = true;
 }
 

@@ -26,6 +26,7 @@ struct console {
 	struct lane in;	  /* from standard input to the guest */
 	struct lane out;  /* from the guest to standard output */
 	bool raw, escape; /* the terminal is raw; the last key was Ctrl-A */
+	int to;		  /* where it goes: standard output, elsewhere, or nowhere: -1 */
 	bool quit;	  /* the user asked to leave */
 	bool broken;	  /* nobody reads our standard output any more */
 	struct work *tap; /* sees all that the guest writes */
@@ -35,8 +36,9 @@ struct console {
 
 enum { CONSOLE_POLLS = 4 };
 
-/* KEYS: to the guest, GUEST: from it; neither blocks. */
-void console_open(struct console *c, int keys, int guest, struct work *tap);
+/* KEYS: to the guest, GUEST: from it; neither blocks. TO: where the console goes; if that is not
+ * standard output, the guest gets no keys either. */
+void console_open(struct console *c, int keys, int guest, int to, struct work *tap);
 /* Fills p[CONSOLE_POLLS] with what to wait for; then hands the answers back. */
 void console_wants(const struct console *c, struct pollfd *p);
 void console_move(struct console *c, const struct pollfd *p);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "say.h"
+#include "walk.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -72,6 +73,11 @@ char *machine_words(const struct machine_kind *k, const struct options *o)
 		fprintf(f, " groups=%s", o->groups);
 	if (strcmp(o->install, "lock") != 0)
 		fprintf(f, " install=%s", o->install);
+	if (o->small_backing)
+		fputs(" backing=4K", f);
+	if (o->walk)
+		fprintf(f, " walk=%s walk_when=%s walk_as=%s", o->walk->where, o->walk->when,
+			o->walk->access);
 	if (o->regroup_ms)
 		fprintf(f, " regroup=%u", o->regroup_ms);
 	if (o->switch_ms)

@@ -21,6 +21,8 @@ static const struct command {
 	 "boot a guest on nested or shadow tables, as is better"},
 	{"table", command_table, "twofold table",
 	 "print runs side by side, from their --stats files"},
+	{"walk", command_walk, "twofold walk",
+	 "stop a guest and explain how an address of it is translated"},
 	{"report", command_report, "twofold report", "draw a run, from its --trace file"},
 };
 
@@ -40,7 +42,8 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		say("which command? One of: run, table, report ('twofold --help' tells more)");
+		say("which command? One of: run, walk, table, report ('twofold --help' tells "
+		    "more)");
 		return EXIT_BAD_USAGE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "-?") ||
@@ -58,6 +61,7 @@ int main(int argc, char **argv)
 		argv[1] = commands[i].title;
 		return commands[i].run(argc - 1, argv + 1);
 	}
-	say("no command '%s': use run, table or report ('twofold --help' tells more)", argv[1]);
+	say("no command '%s': use run, walk, table or report ('twofold --help' tells more)",
+	    argv[1]);
 	return EXIT_BAD_USAGE;
 }

@@ -28,7 +28,8 @@ enum {
 	KEY_GRAIN,
 	KEY_SEED,
 	KEY_MACHINE,
-	KEY_SILENCE
+	KEY_BACKING,
+	KEY_SILENCE,
 };
 
 static const struct argp_option option_list[] = {
@@ -64,6 +65,8 @@ static const struct argp_option option_list[] = {
 	 0},
 	{"install", KEY_INSTALL, "HOW", 0,
 	 "How a nested fault puts its leaf in: under the lock, or by cas without it (lock)", 0},
+	{"backing", KEY_BACKING, "SIZE", 0,
+	 "The largest page behind guest memory: 2M, or 4K for longer walks (2M)", 0},
 	{"regroup-every", KEY_REGROUP, "MS", 0,
 	 "For tests: merge all groups to one and split them again, every MS milliseconds", 0},
 	{"switch-every", KEY_SWITCH, "MS", 0,
@@ -201,6 +204,16 @@ static int install_set(struct options *o, const char *arg)
 	return 0;
 }
 
+static int backing_set(struct options *o, const char *arg)
+{
+	if (strcmp(arg, "2M") != 0 && strcmp(arg, "4K") != 0) {
+		say("--backing %s: give 2M or 4K", arg);
+		return EXIT_BAD_USAGE;
+	}
+	o->small_backing = *arg == '4';
+	return 0;
+}
+
 static int period_set(unsigned int *ms, const char *option, const char *arg)
 {
 	size_t digits = strspn(arg, "0123456789");
@@ -309,6 +322,9 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 	case KEY_INSTALL:
 		status = install_set(o, arg);
 		break;
+	case KEY_BACKING:
+		status = backing_set(o, arg);
+		break;
 	case KEY_REGROUP:
 		status = period_set(&o->regroup_ms, "regroup-every", arg);
 		break;
@@ -322,7 +338,9 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 		o->verbose = true;
 		break;
 	case ARGP_KEY_ARG:
-		say("run: what is '%s'? A kernel is given by --kernel FILE", arg);
+		/* The name is "twofold COMMAND". */
+		say("%s: what is '%s'? A kernel is given by --kernel FILE",
+		    strrchr(state->name, ' ') + 1, arg);
 		status = EXIT_BAD_USAGE;
 		break;
 	default:
@@ -352,15 +370,17 @@ static int mode_settle(struct options *o)
 	return EXIT_BAD_USAGE;
 }
 
-int options_parse(int argc, char **argv, struct options *o)
+const struct argp options_argp = {option_list, option_take, NULL, NULL, NULL, NULL, NULL};
+
+void options_init(struct options *o)
 {
-	static const struct argp argp = {option_list, option_take, NULL, doc, NULL, NULL, NULL};
+	*o = (struct options){.machine = "qemu", .groups = "node", .install = "lock"};
+}
+
+int options_settle(struct options *o)
+{
 	int status;
 
-	*o = (struct options){.machine = "qemu", .groups = "node", .install = "lock"};
-	argp_err_exit_status = EXIT_BAD_USAGE;
-	if (argp_parse(&argp, argc, argv, 0, NULL, o) != 0)
-		return EXIT_BAD_USAGE;
 	if (o->regroup_ms && !strcmp(o->groups, "one")) {
 		say("--regroup-every: with --groups one there is nothing to merge and split");
 		return EXIT_BAD_USAGE;
@@ -369,4 +389,16 @@ int options_parse(int argc, char **argv, struct options *o)
 	if (!status)
 		status = nodes_settle(&o->nodes, &o->cpus, &o->mem);
 	return status ? status : mem_check(o);
+}
+
+int options_parse(int argc, char **argv, struct options *o)
+{
+	struct argp argp = options_argp;
+
+	argp.doc = doc;
+	options_init(o);
+	argp_err_exit_status = EXIT_BAD_USAGE;
+	if (argp_parse(&argp, argc, argv, 0, NULL, o) != 0)
+		return EXIT_BAD_USAGE;
+	return options_settle(o);
 }

@@ -15,6 +15,9 @@
 /* The guest's E820 and ACPI tables are laid out for this. */
 #define OPTIONS_MEM_MAX (UINT64_C(1) << 39)
 
+struct argp;
+struct walk_ask;
+
 struct options {
 	const char *kernel, *initrd; /* NULL: the default one */
 	const char *append;	     /* NULL: nothing */
@@ -29,11 +32,21 @@ struct options {
 	struct choice choice;	     /* where the mode is "auto" */
 	struct nodes nodes;
 	unsigned int cpus;
-	uint64_t mem;	/* bytes */
-	double timeout; /* seconds; 0: no limit */
-	double silence; /* seconds; 0: as the machine has it */
+	uint64_t mem;	    /* bytes */
+	double timeout;	    /* seconds; 0: no limit */
+	double silence;	    /* seconds; 0: as the machine has it */
+	bool small_backing; /* no large pages behind the guest's memory */
 	bool verbose;
+	struct walk_ask *walk; /* `twofold walk`: what is asked, and the answer; NULL: a run */
 };
+
+/* The options, for a command that has others too; its input is a struct options from
+ * options_init(). */
+extern const struct argp options_argp;
+void options_init(struct options *o);
+/* When all are taken: do they fit together, and the machine? 0, or the status to exit with (one
+ * line was said). */
+int options_settle(struct options *o);
 
 /* Fills *o from the command line. 0, or the status to exit with (one line was said). --help and
  * --version exit by themselves. */

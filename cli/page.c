@@ -4,95 +4,17 @@
 #include "page.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "figures.h"
+#include "html.h"
 
 enum { TABLE_ROWS_MAX = 1000, TEXT = 32 };
 
 static const char *const mode_names[MODES] = {"nested", "shadow"};
 
-/* The colours of each role, on light and on dark ground. */
-static const struct {
-	const char *role, *light, *dark;
-} palette[] = {
-	{"paper", "#ffffff", "#15181c"},  {"panel", "#f5f6f8", "#1e2227"},
-	{"ink", "#1d2329", "#e4e7ea"},	  {"faint", "#69737d", "#949ea8"},
-	{"grid", "#d9dde1", "#343a41"},	  {"nested", "#1b6ca8", "#5aa9e6"},
-	{"shadow", "#c0392b", "#f0776b"}, {"misses", "#1b6ca8", "#5aa9e6"},
-	{"faults", "#c0392b", "#f0776b"}, {"cr3", "#c27a00", "#e6ac4c"},
-	{"exits", "#2e7d4f", "#63c08b"},
-};
-
-static const char css[] =
-	"body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,"
-	"-apple-system,'Segoe UI',sans-serif}\n"
-	"main{max-width:1080px;margin:0 auto;padding:28px 24px 60px}\n"
-	"h1{font-size:24px;line-height:1.25;margin:0 0 4px}\n"
-	"h2{font-size:17px;margin:36px 0 10px}\n"
-	"p{margin:6px 0}.faint{color:var(--faint)}.small{font-size:13px}\n"
-	"dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:18px 0 0}\n"
-	"dt{color:var(--faint)}dd{margin:0;overflow-wrap:anywhere}\n"
-	".share{display:flex;height:26px;margin:8px 0 4px;border-radius:5px;overflow:hidden;"
-	"font-size:13px;line-height:26px;color:var(--paper)}\n"
-	".share span{padding:0 8px;box-sizing:border-box;overflow:hidden;white-space:nowrap}\n"
-	".share .nested{background:var(--nested)}.share .shadow{background:var(--shadow)}\n"
-	".wide{overflow-x:auto}svg{display:block;width:100%;min-width:720px;height:auto}\n"
-	"table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;"
-	"width:100%}\n"
-	"th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--grid);"
-	"white-space:nowrap}\n"
-	"th{font-weight:600;color:var(--faint);vertical-align:bottom}\n"
-	"td.text,th.text{text-align:left}td.why{white-space:normal;min-width:200px}\n"
-	"td.nested{color:var(--nested)}td.shadow{color:var(--shadow)}\n"
-	"table.few{width:auto}\n"
-	"@media print{main{max-width:none;padding:0}}\n";
-
 /* ---- text ---- */
-
-static void put_escaped(FILE *f, const char *text)
-{
-	for (; *text; text++) {
-		switch (*text) {
-		case '<':
-			fputs("&lt;", f);
-			break;
-		case '>':
-			fputs("&gt;", f);
-			break;
-		case '&':
-			fputs("&amp;", f);
-			break;
-		case '"':
-			fputs("&quot;", f);
-			break;
-		case '\'':
-			fputs("&#39;", f);
-			break;
-		default:
-			putc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, f);
-		}
-	}
-}
-
-static void put_fact(FILE *f, const char *name, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void put_fact(FILE *f, const char *name, const char *fmt, ...)
-{
-	char *text;
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
-	va_end(ap);
-	fprintf(f, "<dt>%s</dt><dd>", name);
-	put_escaped(f, text);
-	fputs("</dd>\n", f);
-	free(text);
-}
 
 static double number_in(const json_t *event, const char *key)
 {
@@ -108,17 +30,9 @@ static const char *text_in(const json_t *event, const char *key)
 
 /* ---- parts of the page ---- */
 
+/* gnuplot's picture has a colour for each role; here it gets the one of the page. */
 static void put_style(FILE *f)
 {
-	fputs("<style>\n:root{color-scheme:light dark", f);
-	for (size_t i = 0; i < sizeof(palette) / sizeof(palette[0]); i++)
-		fprintf(f, ";--%s:%s", palette[i].role, palette[i].light);
-	fputs("}\n@media(prefers-color-scheme:dark){:root{", f);
-	for (size_t i = 0; i < sizeof(palette) / sizeof(palette[0]); i++)
-		fprintf(f, "%s--%s:%s", i ? ";" : "", palette[i].role, palette[i].dark);
-	fputs("}}\n", f);
-	fputs(css, f);
-	/* gnuplot's picture has a colour for each role; here it gets the one of the page. */
 	for (size_t i = 0; i < COLOURS; i++) {
 		unsigned int rgb = charts_colours[i].rgb;
 		unsigned int r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff;
@@ -130,25 +44,22 @@ static void put_style(FILE *f)
 			"{fill:var(--%s)}\n",
 			r, g, b, role, r, g, b, r, g, b, role);
 	}
-	fputs("</style>\n", f);
 }
 
 static void put_head(FILE *f, const char *trace)
 {
 	const char *name = strrchr(trace, '/');
+	char *title;
 
 	name = name ? name + 1 : trace;
-	fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-	      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-	      "<title>Twofold: ",
-	      f);
-	put_escaped(f, name);
-	fputs("</title>\n", f);
-	put_style(f);
-	fputs("</head>\n<body>\n<main>\n<h1>The mode of a guest over time</h1>\n"
+	if (asprintf(&title, "Twofold: %s", name) < 0)
+		abort();
+	html_begin(f, title, put_style);
+	free(title);
+	fputs("<h1>The mode of a guest over time</h1>\n"
 	      "<p class=\"faint\">Drawn by <code>twofold report</code> from <code>",
 	      f);
-	put_escaped(f, name);
+	html_put(f, name);
 	fputs("</code></p>\n", f);
 }
 
@@ -163,21 +74,22 @@ static void put_facts(FILE *f, const struct history *h)
 
 	fputs("<dl>\n", f);
 	if (machine)
-		put_fact(f, "Machine", "%s, %.0f CPUs; %s; Linux %s", text_in(machine, "cpu"),
-			 number_in(machine, "cpus"), text_in(machine, "emulator"),
-			 text_in(machine, "linux"));
-	put_fact(f, "Guest", "%.0f vCPU%s, %.0f MiB%s%s", number_in(h->hello, "cpus"),
-		 number_in(h->hello, "cpus") == 1 ? "" : "s",
-		 number_in(h->hello, "mem") / (1 << 20), append ? "; " : "", append ? append : "");
-	put_fact(f, "Policy", "%s, for %s",
-		 asked	  ? asked
-		 : policy ? policy
-			  : "-",
-		 h->by_space || (grain && !strcmp(grain, "space")) ? "each address space"
-								   : "the whole guest");
-	put_fact(f, "Time", "%.2f s; %s%s", h->end, h->stopped ? "stopped: " : "ended: ",
-		 h->stopped ? h->stopped : text_in(h->last, "reason"));
-	put_fact(f, "Switches", "%zu", h->changes_n);
+		html_put_fact(f, "Machine", "%s, %.0f CPUs; %s; Linux %s", text_in(machine, "cpu"),
+			      number_in(machine, "cpus"), text_in(machine, "emulator"),
+			      text_in(machine, "linux"));
+	html_put_fact(f, "Guest", "%.0f vCPU%s, %.0f MiB%s%s", number_in(h->hello, "cpus"),
+		      number_in(h->hello, "cpus") == 1 ? "" : "s",
+		      number_in(h->hello, "mem") / (1 << 20), append ? "; " : "",
+		      append ? append : "");
+	html_put_fact(f, "Policy", "%s, for %s",
+		      asked    ? asked
+		      : policy ? policy
+			       : "-",
+		      h->by_space || (grain && !strcmp(grain, "space")) ? "each address space"
+									: "the whole guest");
+	html_put_fact(f, "Time", "%.2f s; %s%s", h->end, h->stopped ? "stopped: " : "ended: ",
+		      h->stopped ? h->stopped : text_in(h->last, "reason"));
+	html_put_fact(f, "Switches", "%zu", h->changes_n);
 	fputs("</dl>\n", f);
 }
 
@@ -318,7 +230,7 @@ static void put_change(FILE *f, const struct history *h, const struct change *c)
 	put_count(f, c->figure[FIGURE_EXITS]);
 	fprintf(f, "<td>%.1f</td><td>%.1f</td><td class=\"text why\">", c->regret * 1e3,
 		c->price * 1e3);
-	put_escaped(f, c->why);
+	html_put(f, c->why);
 	fputs("</td></tr>\n", f);
 }
 
@@ -352,5 +264,5 @@ void page_put(FILE *f, const struct history *h, const struct charts *c, const ch
 	put_charts(f, h, c);
 	put_changes(f, h);
 	put_calibration(f, h);
-	fputs("</main>\n</body>\n</html>\n", f);
+	html_end(f);
 }

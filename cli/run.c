@@ -20,10 +20,12 @@
 #include "kernel.h"
 #include "machine.h"
 #include "options.h"
+#include "run.h"
 #include "say.h"
 #include "stats.h"
 #include "stream.h"
 #include "trace.h"
+#include "walk.h"
 #include "work.h"
 
 enum { WORDS = 4096, GRACE_MS = 5000, LAST_LINES = 5 };
@@ -334,7 +336,7 @@ static int status_of_end(const json_t *end)
 
 	if (!reason)
 		return EXIT_HV_FAILED;
-	if (!strcmp(reason, "poweroff") || !strcmp(reason, "reset"))
+	if (!strcmp(reason, "poweroff") || !strcmp(reason, "reset") || !strcmp(reason, "walk"))
 		return 0;
 	if (!strcmp(reason, "debug_exit"))
 		return code & 0xff;
@@ -408,7 +410,7 @@ static bool trace_finish(struct run *r)
 	return trace_close(&r->trace);
 }
 
-static void std_files_open(void)
+void run_begin(void)
 {
 	/* If 0, 1 or 2 were closed, a pipe of ours would take its place. */
 	while (1) {
@@ -423,21 +425,22 @@ static void std_files_open(void)
 	}
 }
 
-int command_run(int argc, char **argv)
+int run_guest(const struct options *o)
 {
 	static struct run r;
 	const char *path, *version = "unknown";
 	char *hv = home_file("twofold-hv.elf");
 	void *stats = NULL;
 	struct load load;
-	int status, signals;
+	int status, signals, to = STDOUT_FILENO;
 
-	std_files_open();
-	status = options_parse(argc, argv, &r.o);
-	if (!status && !(r.kind = machine_find(r.o.machine)))
-		status = EXIT_BAD_USAGE;
-	if (!status)
-		status = kernel_find(&r);
+	r.o = *o;
+	r.kind = machine_find(r.o.machine);
+	if (!r.kind)
+		return EXIT_BAD_USAGE;
+	if (r.o.walk)
+		to = r.o.verbose ? STDERR_FILENO : -1;
+	status = kernel_find(&r);
 	if (!status)
 		status = initrd_find(&r);
 	if (!status)
@@ -479,12 +482,15 @@ int command_run(int argc, char **argv)
 	trace_begin(&r, version);
 	work_open(&r.work, &r.trace);
 	stream_open(&r.stream, r.machine.ours[LINE_COUNTERS], r.o.verbose, &r.trace);
-	console_open(&r.console, r.machine.ours[LINE_KEYS], r.machine.ours[LINE_CONSOLE], &r.work);
+	console_open(&r.console, r.machine.ours[LINE_KEYS], r.machine.ours[LINE_CONSOLE], to,
+		     &r.work);
 	carry(&r, signals);
 	process_kill(&r.machine);
 	console_restore();
 
 	status = conclude(&r);
+	if (r.o.walk)
+		r.o.walk->event = json_incref(r.stream.walk);
 	if (stats) {
 		struct run_facts facts = {
 			.kernel = r.kernel.file.path,
@@ -511,4 +517,14 @@ int command_run(int argc, char **argv)
 		raise(r.signal);
 	}
 	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	struct options o;
+	int status;
+
+	run_begin();
+	status = options_parse(argc, argv, &o);
+	return status ? status : run_guest(&o);
 }

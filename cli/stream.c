@@ -60,6 +60,9 @@ static void event_take(struct stream *s, json_t *event)
 			json_array_append(s->switches, event);
 		if (s->verbose)
 			figures_say_switch(event, s->khz);
+	} else if (!strcmp(ev, "walk")) {
+		json_decref(s->walk);
+		s->walk = json_incref(event);
 	} else if (!strcmp(ev, "mark")) {
 		json_array_append(s->marks, event);
 	} else if (!strcmp(ev, "counters") || !strcmp(ev, "end")) {

@@ -20,6 +20,7 @@ struct stream {
 	bool error;	     /* it told an error (we have passed it on) */
 	bool ended;	     /* `last` is the end event */
 	json_t *last;	     /* the newest counters or end event; NULL: none yet */
+	json_t *walk;	     /* the event; NULL: none */
 	json_t *marks;	     /* array of the mark events */
 	double khz;	     /* of the clock that the events count in; 0: not told yet */
 	json_t *calibration; /* the event; NULL: none */

@@ -89,6 +89,10 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+for mode in nested shadow; do
+	runs $mode "walk/$mode" || continue
+	step "walk/$mode" 300 scripts/walk.sh $mode $logs/walk-$mode
+done
 # The mode changes while the guest runs.
 if [ -e build/baretest.elf ]; then
 	for mode in nested shadow; do
@@ -159,6 +163,7 @@ for machine in bochs-amd bochs-intel; do
 		step "$machine/bare/$mode" 400 build/twofold run --machine $machine --kernel build/baretest.elf \
 			--mode $mode --cpus 2 --mem 256M --timeout 380 --stats $logs/$machine-bare-$mode.json
 	done
+	step "$machine/walk" 200 scripts/walk.sh nested $logs/walk-$machine $machine
 	step "$machine/linux" 500 scripts/boot.sh auto 2 $logs/$machine-linux "job=off quiet" --machine $machine
 done
 

@@ -225,13 +225,20 @@ static inline bool word_is_writable(uint64_t word)
 	return !(word & FRAME_LOG) || (word & FRAME_DIRTY);
 }
 
-/* Can the whole block be mapped by one 2 MiB entry? Group's lock held, or in a section. `held` is
- * read first: a frame that was leaving lets go of it when the block is not whole any more. */
-static inline bool block_is_large(const struct block *b)
+/* Could the whole block be mapped by one 2 MiB entry, if it were not for so many holds? Group's
+ * lock held, or in a section. `held` is read first: a frame that was leaving lets go of it when the
+ * block is not whole any more. */
+static inline bool block_is_large_but(const struct block *b, uint32_t holds)
 {
-	return __atomic_load_n(&b->held, __ATOMIC_ACQUIRE) == 0 &&
+	return __atomic_load_n(&b->held, __ATOMIC_ACQUIRE) == holds &&
 	       __atomic_load_n(&b->live, __ATOMIC_ACQUIRE) == BLOCK_FRAMES &&
 	       __atomic_load_n(&b->large.v, __ATOMIC_ACQUIRE);
+}
+
+/* Can it be? */
+static inline bool block_is_large(const struct block *b)
+{
+	return block_is_large_but(b, 0);
 }
 
 static inline void block_hold(struct block *b)

@@ -40,6 +40,26 @@ void gate_open(struct tf_vm *vm, gfn_t f);
 /* nested.c */
 /* A frame whose gate is closed ends a walk's fault with TF_GATE, and opens for any other. */
 void nested_fault(struct tf_vcpu *v, gpa_t at, uint32_t flags, struct tf_outcome *out);
+/* What a leaf for a frame is to be. */
+struct nested_leaf {
+	uint64_t at;
+	unsigned int level;
+	hfn_t to;
+	unsigned int perm;
+};
+
+/* How many of the holds on its block a fault on a frame with that word ends. */
+static inline unsigned int nested_releases(uint64_t word, bool write)
+{
+	return (word & FRAME_GATE ? 1u : 0) + (write && (word & FRAME_TRACKED) ? 1u : 0);
+}
+
+/* The leaf that a fault on the frame would end with, if as many more holds on its block were gone
+ * and
+ * (`cut`) the block were mapped in pieces; changes nothing. False: the frame is not backed. Group's
+ * lock. */
+bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
+		 unsigned int released, bool cut, struct nested_leaf *w);
 /* The frame is tracked no more: if it is mapped, it may be written again, and its block be mapped
  * by one leaf. Group's lock. */
 void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);

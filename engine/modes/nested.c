@@ -32,20 +32,33 @@ static struct age_sink age_sink(struct tf_vm *vm, const struct group *g)
 	return (struct age_sink){.sink.leaf = age_leaf, .vm = vm, .fmt = g->nested.fmt};
 }
 
-/* What a leaf for a frame is to be. */
-struct want {
-	uint64_t at;
-	unsigned int level;
-	hfn_t to;
-	unsigned int perm;
-};
-
 enum look { BACK, UNTRACK, GATED, INSTALL };
+
+/* The leaf for a backed frame with this word; `large`: by 2 MiB, where no smaller table stays. */
+static struct nested_leaf leaf_for(const struct group *g, gfn_t f, const struct block *b,
+				   uint64_t word, bool large, bool merge)
+{
+	struct nested_leaf w = {f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), 0};
+	if (!large) {
+		w.perm = PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
+		return w;
+	}
+	unsigned int level = 1;
+	w.perm = PERM_RWX | PERM_A | PERM_D;
+	if (g->nested.grows || !merge) /* a table that is there stays */
+		(void)table_lookup(&g->nested, w.at, &level);
+	if (level == 0)
+		return w;
+	w.at &= ~(((uint64_t)BLOCK_FRAMES << TF_PAGE_SHIFT) - 1);
+	w.level = 1;
+	w.to = hpa_to_hfn(b->large);
+	return w;
+}
 
 /* What the frame's word asks for. With the group's lock or in a section, until the leaf is there.
  * Not `merge`: a block that is cut up stays so. */
 static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool write, bool merge,
-		      struct want *w)
+		      struct nested_leaf *w)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	struct frame *fr = b ? block_frame(b, f) : NULL;
@@ -58,21 +71,8 @@ static enum look look(struct tf_vm *vm, const struct group *g, gfn_t f, bool wri
 		return UNTRACK;
 	if (write && (word & (FRAME_LOG | FRAME_DIRTY)) == FRAME_LOG)
 		entry_or(&fr->word, FRAME_DIRTY);
-	*w = (struct want){f.v << TF_PAGE_SHIFT, 0, hpa_to_hfn(word_hpa(word)), 0};
-	if (block_is_large(b)) {
-		unsigned int level = 1;
-		w->perm = PERM_RWX | PERM_A | PERM_D;
-		if (g->nested.grows || !merge) /* a table that is there stays */
-			(void)table_lookup(&g->nested, w->at, &level);
-		if (level == 0)
-			return INSTALL;
-		w->at &= ~(((uint64_t)BLOCK_FRAMES << TF_PAGE_SHIFT) - 1);
-		w->level = 1;
-		w->to = hpa_to_hfn(b->large);
-		return INSTALL;
-	}
-	word = frame_word_again(fr, word);
-	w->perm = PERM_R | PERM_X | PERM_A | (word_is_writable(word) ? PERM_W | PERM_D : 0);
+	bool large = block_is_large(b);
+	*w = leaf_for(g, f, b, large ? word : frame_word_again(fr, word), large, merge);
 	return INSTALL;
 }
 
@@ -83,13 +83,30 @@ static bool fault_merges(const struct group *g)
 	return g->nested.fmt->a || !__atomic_load_n(&g->samples, __ATOMIC_RELAXED);
 }
 
+bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
+		 unsigned int released, bool cut, struct nested_leaf *w)
+{
+	struct block *b = memmap_block(&vm->map, f);
+	struct frame *fr = b ? block_frame(b, f) : NULL;
+	uint64_t word = fr ? frame_word(fr) : 0;
+	if (!(word & FRAME_BACKED))
+		return false;
+	released += nested_releases(word, write);
+	if (write)
+		word = (word & ~FRAME_TRACKED) | FRAME_DIRTY;
+	bool merge = fault_merges(g);
+	bool large = block_is_large_but(b, released) && !(cut && (g->nested.grows || !merge));
+	*w = leaf_for(g, f, b, word, large, merge);
+	return true;
+}
+
 static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool write,
 				enum tf_status *s, bool *fresh)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
 	struct age_sink old = age_sink(vm, g);
-	struct want w;
+	struct nested_leaf w;
 	group_lock(op, g);
 	enum look l = look(vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
@@ -102,7 +119,7 @@ static enum look install_locked(struct op *op, struct tf_vcpu *v, gfn_t f, bool 
 static enum look install_cas(struct tf_vcpu *v, gfn_t f, bool write, enum tf_status *s, bool *fresh)
 {
 	struct group *g = group_of(v);
-	struct want w;
+	struct nested_leaf w;
 	section_enter(v);
 	enum look l = look(v->vm, g, f, write, fault_merges(g), &w);
 	if (l == INSTALL)
@@ -225,7 +242,7 @@ void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct age_sink old = age_sink(vm, g);
 	unsigned int level;
-	struct want w;
+	struct nested_leaf w;
 	uint64_t e = entry_read(table_lookup(&g->nested, f.v << TF_PAGE_SHIFT, &level));
 	/* Only what is mapped for less than it could be, or cut up. */
 	if (level > 0 || look(vm, g, f, false, true, &w) != INSTALL)

@@ -85,8 +85,7 @@ static bool rights_forbid(const struct tf_regs *r, uint32_t flags, const struct 
 	return (flags & TF_WRITE) && !w->writable && (r->cr0 & CR0_WP);
 }
 
-/* The walk ended at a leaf: is the access allowed? */
-__attribute__((hot)) static bool finish(const struct walk_cpu *cpu, uint32_t flags, struct walk *w)
+__attribute__((hot)) bool walk_allows(const struct walk_cpu *cpu, uint32_t flags, struct walk *w)
 {
 	bool key = key_forbids(&cpu->r, flags, w);
 	if (!key && !rights_forbid(&cpu->r, flags, w))
@@ -151,7 +150,7 @@ static bool read64(struct walk_mem *m, const struct walk_cpu *cpu, const struct 
 	w->global = (e & X86_G) && (r->cr4 & CR4_PGE);
 	w->dirty = e & X86_D;
 	w->pkey = pae ? 0 : e >> X86_PKEY_SHIFT & 15;
-	return finish(cpu, a->flags, w);
+	return walk_allows(cpu, a->flags, w);
 }
 
 /* Reserved bits of a 4 MiB leaf: bit 21, and the high address bits that the CPU does not have. */
@@ -195,7 +194,7 @@ static bool read32(struct walk_mem *m, const struct walk_cpu *cpu, const struct 
 	w->global = (e & X86_G) && (r->cr4 & CR4_PGE);
 	w->dirty = e & X86_D;
 	w->pkey = 0;
-	return finish(cpu, a->flags, w);
+	return walk_allows(cpu, a->flags, w);
 }
 
 /* Set bits of one entry that read as `*e`. False: something else than A or D changed meanwhile. */
@@ -309,5 +308,5 @@ __attribute__((hot)) bool walk_last(const struct walk_cpu *cpu, const struct tf_
 	w->global = (entry & X86_G) && (cpu->r.cr4 & CR4_PGE);
 	w->dirty = entry & X86_D;
 	w->pkey = entry >> X86_PKEY_SHIFT & 15;
-	return finish(cpu, a->flags, w);
+	return walk_allows(cpu, a->flags, w);
 }

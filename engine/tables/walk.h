@@ -57,6 +57,9 @@ struct walk {
 bool walk_gva(struct walk_mem *m, const struct walk_cpu *cpu, const struct tf_access *a,
 	      bool set_ad, struct walk *w) TF_MUST_CHECK;
 
+/* Do the rights that a walk found, over all levels, allow the access? If not, w->pfec. */
+bool walk_allows(const struct walk_cpu *cpu, uint32_t flags, struct walk *w) TF_MUST_CHECK;
+
 /* The rights that the entries above a leaf table gave: what a paging-structure cache keeps. */
 struct walk_upper {
 	unsigned int levels;

@@ -75,7 +75,7 @@ enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, siz
 	return TF_OK;
 }
 
-static uint64_t linear_rip(const struct vcpu *v)
+uint64_t vcpu_linear_rip(const struct vcpu *v)
 {
 	uint64_t base[6];
 
@@ -141,7 +141,7 @@ unsigned int vcpu_cr3_pair(const struct insn *i)
 
 const struct insn *vcpu_decode(struct vcpu *v)
 {
-	uint64_t rip = linear_rip(v), rest_gpa;
+	uint64_t rip = vcpu_linear_rip(v), rest_gpa;
 	struct insn_memo *m = &v->memo[(rip ^ rip >> 4) % INSN_MEMOS];
 	enum insn_mode mode = v->guest.mode;
 	size_t got = to_page_end(rip, INSN_MAX);

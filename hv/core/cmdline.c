@@ -5,6 +5,7 @@
 
 #include "core/string.h"
 #include "core/vm.h"
+#include "core/walk.h"
 
 struct cmdline cmdline = {
 	.automatic = true,
@@ -136,6 +137,10 @@ static bool parse_word(const char *word)
 		cmdline.install = word[8] == 'c' ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
 		return true;
 	}
+	if (!strcmp(word, "backing=4K") || !strcmp(word, "backing=2M")) {
+		cmdline.small_backing = word[8] == '4';
+		return true;
+	}
 	if (!strncmp(word, "groups=", 7))
 		return parse_groups(word + 7);
 	if (!strncmp(word, "node=", 5))
@@ -144,6 +149,8 @@ static bool parse_word(const char *word)
 		return parse_node(nodes_add_distances, word + 9);
 	if (!strncmp(word, "mem=", 4))
 		return parse_size(word + 4, true, &cmdline.mem);
+	if (!strncmp(word, "walk", 4))
+		return walk_parse(word);
 	if (parse_number(word, "verbose=", false, &v)) {
 		cmdline.verbose = v != 0;
 		return true;

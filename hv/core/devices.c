@@ -6,6 +6,7 @@
 #include "boot/acpi.h"
 #include "core/report.h"
 #include "core/vm.h"
+#include "core/walk.h"
 #include "cpu/x86.h"
 
 static uint64_t apic_now(void *ctx, unsigned int vcpu)
@@ -87,8 +88,8 @@ static uint8_t cmos_read(void *ctx, uint8_t index)
 static void mark(void *ctx, unsigned int vcpu, uint8_t b)
 {
 	(void)ctx;
-	(void)vcpu;
 	report_mark(b);
+	walk_mark(vm.vcpu[vcpu], b);
 }
 
 static void end(void *ctx, unsigned int vcpu, enum ports_end why, uint32_t code)

@@ -12,6 +12,7 @@
 #include "core/report.h"
 #include "core/string.h"
 #include "core/vm.h"
+#include "core/walk.h"
 #include "cpu/clock.h"
 #include "cpu/x86.h"
 
@@ -25,9 +26,13 @@
 struct vm vm;
 
 static const char *const reason_text[] = {
-	[END_POWEROFF] = "poweroff",	 [END_RESET] = "reset",
-	[END_DEBUG_EXIT] = "debug_exit", [END_TRIPLE_FAULT] = "triple_fault",
-	[END_ASSERT] = "assert",	 [END_ERROR] = "error",
+	[END_POWEROFF] = "poweroff",
+	[END_RESET] = "reset",
+	[END_DEBUG_EXIT] = "debug_exit",
+	[END_TRIPLE_FAULT] = "triple_fault",
+	[END_ASSERT] = "assert",
+	[END_ERROR] = "error",
+	[END_WALK] = "walk",
 };
 
 void vm_park(void)
@@ -69,7 +74,7 @@ static void hold(void)
 
 void vm_end(enum end_reason reason, unsigned int code)
 {
-	const struct vcpu *me = NULL;
+	struct vcpu *me = NULL;
 	uint32_t none = 0;
 
 	if (vm.start_tsc)
@@ -84,6 +89,8 @@ void vm_end(enum end_reason reason, unsigned int code)
 		stop_others(me);
 	if (reason == END_ASSERT)
 		console_seize();
+	else if (me)
+		walk_end(me);
 	report_end(reason_text[reason], code, reason != END_ASSERT);
 	console_drain();
 	if (reason == END_ERROR || reason == END_ASSERT)

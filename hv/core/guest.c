@@ -29,7 +29,7 @@ void guest_create(void)
 		.vcpus = vm.cpus,
 		.shadow_pages = cmdline.shadow_pages,
 		.host_1g = vendor->has_1g(),
-		.large_backing = true,
+		.large_backing = !cmdline.small_backing,
 		.nodes = vm.nodes.count,
 		.grouping = cmdline.groups,
 		.regroup = cmdline.regroup_ms != 0,

@@ -270,6 +270,9 @@ unsigned int vcpu_cr3_pair(const struct insn *i);
 void vcpu_forget_insns(struct vcpu *v);
 void vcpu_insn_state(struct vcpu *v, struct insn_state *s, uint64_t seg_base[6]);
 
+/* RIP as a linear address. */
+uint64_t vcpu_linear_rip(const struct vcpu *v);
+
 static inline uint64_t vcpu_awake(const struct vcpu *v)
 {
 	return v->mode_cycles[TF_NESTED] + v->mode_cycles[TF_SHADOW];

@@ -56,6 +56,7 @@ enum end_reason {
 	END_TRIPLE_FAULT,
 	END_ASSERT,
 	END_ERROR,
+	END_WALK, /* the walk that was asked for is explained */
 };
 
 /* End the VM: stops every vCPU, prints the end event, powers the machine off. From any CPU; the

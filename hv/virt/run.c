@@ -8,6 +8,7 @@
 #include "core/cmdline.h"
 #include "core/report.h"
 #include "core/vm.h"
+#include "core/walk.h"
 #include "cpu/apic.h"
 #include "cpu/x86.h"
 #include "virt/undo.h"
@@ -350,5 +351,7 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 		}
 		if (vm.automatic && vcpu_awake(v) >= v->meter.look)
 			meter_exit(v);
+		if (walk.wanted)
+			walk_exit(v);
 	}
 }

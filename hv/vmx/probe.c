@@ -42,6 +42,7 @@ void vmx_probe(struct vcpu *v)
 	vmx_start(v, &e);
 	v->shadow = true;
 	v->root = e.cr3;
+	v->flush = TF_FLUSH_ALL;
 	vmx_prepare(v);
 	apic_send(v->host_apic_id, VECTOR_KICK);
 	vmx_run(v);

@@ -196,7 +196,7 @@ is 64 '--timeout nan: give' run --timeout nan
 is 64 '--append: a control character' run --append $'a\nb'
 is 64 '--append: [0-9]+ characters: this kernel takes at most 2047' run --append "$(printf '%05000d' 1)"
 is 64 "what is 'vmlinuz'" run vmlinuz
-is 64 "no command 'walk'" walk
+is 64 "no command 'fly': use run, walk, table or report" fly
 is 64 'which command' # none at all
 is 64 'name at least one file' table
 is 66 'table: text: ' table text
@@ -223,6 +223,63 @@ status=$?
 PATH=$tmp/bin:$path
 [ $status = 66 ] && [ "$(wc -l <err)" = 1 ] && grep -q 'no qemu-system-x86_64 in PATH' err ||
 	fail "QEMU missing: status $status: $(cat err)"
+
+# ---- walks ----
+
+is 64 'walk: which address\? Give --at' walk
+for wrong in '' 0x 0xg 10 0x12345678123456789 eip RIP; do
+	is 64 "--at $wrong: give an address such as 0xffffffff81000000, or a register" walk --at "$wrong"
+done
+for wrong in '' soon mark ms mark=; do
+	is 64 "--when $wrong: (give mapped, user, mark=N or ms=N|mark= takes)" walk --at rip --when "$wrong"
+done
+is 64 '--when mark=256: mark= takes a number up to 255' walk --at rip --when mark=256
+is 64 '--when ms=-1: ms= takes a number up to 86400000' walk --at rip --when ms=-1
+is 64 '--access execute: give read, write or fetch' walk --at rip --access execute
+is 64 '--html: the file name is empty' walk --at rip --html ''
+is 64 '--html nowhere/x: cannot write it: No such file' walk --at rip --html nowhere/x
+is 64 "walk: what is '0x10'" walk 0x10
+is 64 '--mode both: give auto' walk --at rip --mode both
+is 66 'kernel nowhere: No such file' walk --at rip --kernel nowhere
+is 64 '--backing 1G: give 2M or 4K' run --backing 1G
+
+export FAKE_WALK=$here/walk.json FAKE_WORDS=$tmp/words
+FAKE=walk
+is 0 '' walk --at rsp --html walk.html
+holds "a walk's words" grep -qx 'append: mode=auto mem=512M spare=1 walk=rsp walk_when=mark:1 walk_as=read' words
+holds "no console in a walk" sh -c '! grep -q console out'
+holds "a walk's text" grep -qx 'read of 0x7fff81d67540 (rsp) by the user, on vCPU 1, at the guest.s mark' out
+holds "its first reference" grep -qxE '    1  NPT  PML4E    0x2ba0c000  0x0000000000e00027  table   P W U A' out
+holds "what is missing" grep -qx '       (nothing is mapped: a nested fault, which installs a leaf)' out
+holds "its place is counted" grep -qx '    4  NPT  PTE' out
+holds "an entry behind what is missing" grep -qx '    5       PML4E    0x290867f8  0x00000000107f1067  table   P W U A' out
+holds "its leaf" grep -qx '   17       PTE      0x289efb38  0x800000000fdf1867  4K page P W U A D NX' out
+holds "its sum" grep -qx '20 references on nested tables when nothing is missing (now 3, then a nested fault); 4 without a hypervisor; 4 on shadow tables.' out
+holds "a tracked table" grep -qx "       (tracked: for the guest's table at 0x2086000, a write to which faults; 7 entries)" out
+holds "an old entry" grep -q "unsync: for the guest's table at 0x107ec000, .*; the guest has changed this one since" out
+holds "its picture" sh -c "[ \$(grep -o 'class=\"dot\"' walk.html | wc -l) = 24 ]"
+holds "a page that stands alone" sh -c "! grep -qE '(src|href)=|url\(' walk.html"
+holds "light and dark" grep -q 'prefers-color-scheme:dark' walk.html
+is 0 '' walk --at 0xFFFFFFFF81000000 --access write --when ms=100 --mode nested --cpus 1 --backing 4K
+holds "other words" grep -qx 'append: mode=nested mem=512M backing=4K walk=0xffffffff81000000 walk_when=ms:100 walk_as=write' words
+is 0 '' walk --at 0x10
+holds "an address of a process waits for one" grep -q 'walk=0x10 walk_when=user walk_as=read$' words
+is 0 '' walk --at 0xffffffff81000000
+holds "an address of the kernel waits until it is mapped" grep -q 'walk_when=mapped walk_as=read$' words
+is 0 '' walk --at 0x10 --when mapped
+holds "... as it may be asked to" grep -q 'walk=0x10 walk_when=mapped ' words
+is 0 '' walk --at rip
+holds "code is fetched" grep -q 'walk=rip walk_when=mark:1 walk_as=fetch$' words
+FAKE=walk_early
+is 0 '' walk --at rsp
+FAKE=poweroff
+echo before >walk.html
+is 3 'walk: the hypervisor explained no walk' walk --at rsp --html walk.html
+holds "a page stays where there is no walk" grep -qx before walk.html
+echo '{"ev":"walk","end":"mapped","shadow":{"end":"none"},"steps":[1,2,3,4,5,6,7]}' >odd.json
+FAKE=walk FAKE_WALK=odd.json
+is 3 'walk: the hypervisor explained no walk' walk --at rsp
+FAKE=poweroff
 
 # ---- how a run ends ----
 

@@ -10,6 +10,8 @@
 
 #include "hw.h"
 
+#include <twofold/explain.h>
+
 #define FRAMES 96u /* of guest memory at 0 */
 #define BLOCK  UINT64_C(0x200000)
 
@@ -82,6 +84,10 @@ static void command(struct input *in, struct tf_vm *vm)
 		uint64_t va = address(in), k = take(in, 1);
 		enum hw_op op = kinds[k & 7] & TF_WRITE ? HW_WRITE : HW_READ;
 		uint64_t val = op == HW_WRITE ? entry(in) : 0;
+		const struct tf_access a = {gva(va), kinds[k & 7]};
+		struct tf_explanation x;
+		tf_explain(c->v, &c->r, &a, &x);
+		require(x.nested <= 29 && x.nested_filled <= 29 && x.shadow_refs <= 5, "explained");
 		struct hw_result r = hw_access(c, va, kinds[k & 7], op, val);
 		require(r.end != HW_STUCK && r.end != HW_BROKEN, "access");
 		break;

@@ -279,6 +279,32 @@ static void judge_done(struct world *w, unsigned int cpu, uint64_t va, uint32_t 
 	apply(w, at, op, operand);
 }
 
+/* The walk explained is the one that memory has now. */
+static void judge_explanation(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags)
+{
+	struct hw_cpu *c = &w->hw.cpu[cpu];
+	const struct tf_access a = {gva(va), flags};
+	struct tf_explanation x;
+	uint64_t at = 0;
+	uint32_t pfec = 0;
+	bool ok = ref_walk_now(&w->ref, cpu, va, flags, &at, &pfec), same;
+
+	tf_explain(c->v, &c->r, &a, &x);
+	if (ok)
+		same = x.data.at.v == at &&
+		       x.end ==
+			       (ref_is_memory(&w->ref, at >> 12) ? TF_WALK_MAPPED : TF_WALK_DEVICE);
+	else
+		same = x.end > TF_WALK_DEVICE && x.end < TF_WALK_NOT_CANONICAL && x.pfec == pfec;
+	if (!same)
+		world_fail(
+			w,
+			"explained: %#llx flags %#x ends with %d, #PF(%#x), GPA %#llx; must be %d, "
+			"#PF(%#x), GPA %#llx",
+			(unsigned long long)va, flags, x.end, x.pfec,
+			(unsigned long long)x.data.at.v, ok, pfec, (unsigned long long)at);
+}
+
 enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags,
 			 enum hw_op op, uint64_t operand, uint64_t *old)
 {
@@ -287,6 +313,8 @@ enum hw_end world_access(struct world *w, unsigned int cpu, uint64_t va, uint32_
 
 	for (unsigned int turn = 0;; turn++) {
 		gen_disturb(w);
+		if (w->n.accesses % 4 == 0)
+			judge_explanation(w, cpu, va, flags);
 		uint64_t failed = w->host.failed;
 		struct hw_result res = hw_access(c, va, flags, op, operand);
 		w->n.accesses++;

@@ -20,6 +20,7 @@
 #include "refmmu.h"
 
 #include <twofold/choice.h>
+#include <twofold/explain.h>
 
 #define SPACES	    5
 #define WORLD_NODES 4

@@ -31,6 +31,7 @@
 #define HW_TLB	48
 #define HW_PSC	16
 #define HW_NTLB 16
+#define HW_REFS 64
 
 struct rng {
 	uint64_t s;
@@ -111,6 +112,10 @@ struct hw_cpu {
 	struct hw_ntlb ntlb[HW_NTLB];
 	pthread_mutex_t guest;
 	uint64_t exits, walks, hits, gates;
+	/* Walks use no cache, and tell the entries that they read: host-physical addresses. */
+	bool cold;
+	unsigned int refs;
+	uint64_t ref[HW_REFS];
 };
 
 enum hw_owner {

@@ -86,6 +86,13 @@ static bool set_bits(uint64_t *p, uint64_t *e, uint64_t bits)
 	return true;
 }
 
+/* An entry is read. */
+static void note_ref(struct hw_cpu *c, uint64_t at_hpa)
+{
+	if (c->cold && c->refs < HW_REFS)
+		c->ref[c->refs++] = at_hpa;
+}
+
 /* ---- caches ---- */
 
 static struct hw_tlb *tlb_find(struct hw_cpu *c, uint64_t va)
@@ -121,7 +128,7 @@ static struct hw_psc *psc_find(struct hw_cpu *c, uint64_t va, bool nested)
 	uint16_t pcid = nested ? 0 : hw_pcid(c);
 	bool shadow = c->load.mode == TF_SHADOW;
 
-	if (rng_one_in(&c->rng, 3))
+	if (c->cold || rng_one_in(&c->rng, 3))
 		return NULL;
 	for (unsigned int i = 0; i < HW_PSC; i++) {
 		struct hw_psc *p = &c->psc[i];
@@ -194,8 +201,9 @@ again:
 		hw_frame_is_table(h, table);
 		if (hw_is_broken(h))
 			return;
-		uint64_t *at = fakehost_ptr(h->f, hpa(table + 8 * (va >> (12 + 9 * level) & 511)),
-					    8, "shadow walk");
+		uint64_t where = table + 8 * (va >> (12 + 9 * level) & 511);
+		uint64_t *at = fakehost_ptr(h->f, hpa(where), 8, "shadow walk");
+		note_ref(c, where);
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (!(e & X_P)) {
 			w->absent = true;
@@ -290,7 +298,7 @@ static bool nested_walk(struct hw_cpu *c, uint64_t at_gpa, bool write, bool fetc
 
 	if (at_gpa >> 48)
 		return false;
-	if (!rng_one_in(&c->rng, 8))
+	if (!c->cold && !rng_one_in(&c->rng, 8))
 		for (unsigned int i = 0; i < HW_NTLB; i++) {
 			struct hw_ntlb *t = &c->ntlb[i];
 			if (!t->valid || at_gpa >> t->shift != t->gpa >> t->shift)
@@ -318,9 +326,9 @@ again:;
 		hw_frame_is_table(h, table);
 		if (hw_is_broken(h))
 			return false;
-		uint64_t *at =
-			fakehost_ptr(h->f, hpa(table + 8 * (at_gpa >> (12 + 9 * level) & 511)), 8,
-				     "nested walk");
+		uint64_t where = table + 8 * (at_gpa >> (12 + 9 * level) & 511);
+		uint64_t *at = fakehost_ptr(h->f, hpa(where), 8, "nested walk");
+		note_ref(c, where);
 		uint64_t e = __atomic_load_n(at, __ATOMIC_SEQ_CST);
 		if (ept ? !(e & 7) : !(e & X_P))
 			return false;
@@ -373,6 +381,16 @@ again:;
 					 .gen = hw_gen(h, base)};
 		return true;
 	}
+}
+
+/* May the entry that was just read be written? It is no other walk. */
+static bool nested_writes(struct hw_cpu *c, uint64_t at_gpa, struct nested *n)
+{
+	unsigned int refs = c->refs;
+	bool ok = n->w || nested_walk(c, at_gpa, true, false, n);
+
+	c->refs = refs;
+	return ok;
 }
 
 static void nested_fault(struct hw_walk *w, uint64_t at_gpa, bool write, bool fetch, bool in_table)
@@ -455,6 +473,7 @@ again:
 			if (h->on_touch)
 				h->on_touch(h->arg, e_gpa, walk_writes);
 			e_hpa = n.hpa;
+			note_ref(c, e_hpa);
 			raw = bytes == 8
 				      ? __atomic_load_n((uint64_t *)fakehost_ptr(h->f, hpa(e_hpa),
 										 8, "guest walk"),
@@ -473,8 +492,7 @@ again:
 			if (e.kind == O_LEAF)
 				break;
 			bool pdpte = levels == 3 && level == 2;
-			if (!pdpte && !(raw & X_A) && !n.w &&
-			    !nested_walk(c, e_gpa, true, false, &n)) {
+			if (!pdpte && !(raw & X_A) && !nested_writes(c, e_gpa, &n)) {
 				nested_fault(w, e_gpa, true, false, true);
 				return;
 			}
@@ -487,7 +505,7 @@ again:
 			return;
 		}
 		uint64_t ad = X_A | (write ? X_D : 0);
-		if ((raw & ad) != ad && !n.w && !nested_walk(c, e_gpa, true, false, &n)) {
+		if ((raw & ad) != ad && !nested_writes(c, e_gpa, &n)) {
 			nested_fault(w, e_gpa, true, false, true);
 			return;
 		}
@@ -527,7 +545,7 @@ void hw_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, bool quiet, struct h
 {
 	*w = (struct hw_walk){.end = HW_W_EXIT};
 	c->walks++;
-	struct hw_tlb *t = rng_one_in(&c->rng, 8) ? NULL : tlb_find(c, va);
+	struct hw_tlb *t = c->cold || rng_one_in(&c->rng, 8) ? NULL : tlb_find(c, va);
 	if (t) {
 		struct tf_regs r = c->r;
 		uint32_t pfec = 0;

@@ -29,6 +29,7 @@
 #include "hw.h"
 
 #include <twofold/choice.h>
+#include <twofold/explain.h>
 
 #define PAGE	UINT64_C(4096)
 #define SHARED	16u /* slots that all edit, kernel half, global */
@@ -277,6 +278,24 @@ static void look_private(struct cpu *c)
 		fail(c->m, "a write was lost", slot, val, c->i);
 }
 
+/* A walk explained beside all that others do: its own slots are what they are; the kernel's may
+ * lead anywhere. */
+static void explain(struct cpu *c)
+{
+	unsigned int slot = (unsigned int)rng_below(&c->rng, PRIVATE);
+	uint64_t want = c->mine[c->space][slot];
+	const struct tf_access mine = {gva(private_va(slot)), TF_USER},
+			       other = {gva(KERNEL + rng_below(&c->rng, SHARED) * PAGE), TF_WRITE};
+	struct tf_explanation x;
+
+	hw_leave(c->hw);
+	tf_explain(c->hw->v, &c->hw->r, &other, &x);
+	tf_explain(c->hw->v, &c->hw->r, &mine, &x);
+	if (want ? x.end != TF_WALK_MAPPED || x.data.at.v != want * PAGE : x.end != TF_WALK_ABSENT)
+		fail(c->m, "a walk of a private slot is explained as another", want, x.end,
+		     x.data.at.v);
+}
+
 /* The table of the private slots moves to the other page, now and then. */
 static void swap_table(struct cpu *c)
 {
@@ -417,6 +436,7 @@ static void *run_cpu(void *arg)
 			break;
 		case 20:
 			hw_evict(c->hw);
+			explain(c);
 			break;
 		case 21:
 			hw_speculate(c->hw, KERNEL + rng_below(&c->rng, SHARED) * PAGE, 0);

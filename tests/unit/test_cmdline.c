@@ -1,7 +1,7 @@
 /* The hypervisor's command line: what each word sets, and that each wrong one ends in one line.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
-/* sources: hv/core/cmdline.c hv/load/nodes.c hv/load/guestmem.c */
+/* sources: hv/core/cmdline.c hv/core/walk_words.c hv/load/nodes.c hv/load/guestmem.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,8 @@
 #include <twofold/choice.h>
 
 #include "core/cmdline.h"
+#include "core/vcpu.h"
+#include "core/walk.h"
 
 static jmp_buf failed;
 static char said[256];
@@ -93,6 +95,37 @@ static void test_policies(void **state)
 	assert_int_equal(cmdline.dsp.ptt_lower, 8);
 }
 
+static void test_walk(void **state)
+{
+	(void)state;
+	assert_null(parse("walk=rip"));
+	assert_true(walk.wanted);
+	assert_int_equal(walk.gpr, WALK_RIP);
+	assert_string_equal(walk.where, "rip");
+	assert_int_equal(walk.when, WALK_MAPPED);
+	assert_int_equal(walk.flags, 0);
+	assert_null(parse("walk=r15 walk_when=mark:255 walk_as=write"));
+	assert_int_equal(walk.gpr, REG_R15);
+	assert_int_equal(walk.when, WALK_MARK);
+	assert_int_equal(walk.n, 255);
+	assert_int_equal(walk.flags, TF_WRITE);
+	assert_null(parse("walk=0xFFFFffff81000000 walk_when=ms:4294967295 walk_as=fetch"));
+	assert_int_equal(walk.gpr, WALK_ADDRESS);
+	assert_true(walk.address == UINT64_C(0xffffffff81000000));
+	assert_int_equal(walk.when, WALK_MS);
+	assert_true(walk.n == UINT32_MAX);
+	assert_int_equal(walk.flags, TF_FETCH);
+	assert_null(parse("walk=rip walk_when=user"));
+	assert_int_equal(walk.when, WALK_USER);
+	assert_null(parse("walk=0x0 walk_when=mapped walk_as=read"));
+	assert_int_equal(walk.when, WALK_MAPPED);
+	assert_int_equal(walk.flags, 0);
+	assert_null(parse("backing=4K"));
+	assert_true(cmdline.small_backing);
+	assert_null(parse("backing=2M"));
+	assert_false(cmdline.small_backing);
+}
+
 static void test_wrong_words(void **state)
 {
 	static const char *const wrong[] = {
@@ -125,6 +158,22 @@ static void test_wrong_words(void **state)
 		"trace=yes",
 		"cpus=0x",
 		"unheard=of",
+		"backing=1G",
+		"walk=",
+		"walk=0x",
+		"walk=10",
+		"walk=0x12345678123456789",
+		"walk=0x12g",
+		"walk=eip",
+		"walk=r16",
+		"walk_when=",
+		"walk_when=mark:256",
+		"walk_when=mark:",
+		"walk_when=ms:4294967296",
+		"walk_when=ms:5s",
+		"walk_when=never",
+		"walk_as=execute",
+		"walking=rip",
 	};
 
 	(void)state;
@@ -145,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_wrong_words),
 	};
 
