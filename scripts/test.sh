@@ -145,10 +145,13 @@ for mode in nested shadow; do
 	step "nodes/$mode/regroup" 320 scripts/nodes.sh $mode $logs/nodes-$mode-regroup "$two" --nodes 2 \
 		--cpus 4 --groups vcpu --install cas --regroup-every 5
 done
-for mode in nested shadow; do
-	runs $mode "iso/$mode" || continue
-	step "iso/$mode" 200 scripts/isoboot.sh qemu $mode $logs/iso
-done
+step iso/nested 200 scripts/isoboot.sh qemu nested $logs/iso
+if runs shadow iso/shadow; then
+	step iso/shadow 200 scripts/isoboot.sh usb shadow $logs/iso
+fi
+
+# A machine that lacks what it takes is told so.
+step lacks 60 scripts/lacks-qemu.sh $logs/lacks
 
 # An emulator of another making, with both vendors' machines (more of it: make test-machines).
 for machine in bochs-amd bochs-intel; do

@@ -1,0 +1,27 @@
+#!/bin/bash
+# lacks.sh MODEL CPUS OUT TEXT: starts the hypervisor on a machine of Bochs with this model of CPU, which lacks
+# something: it must say so in a line that begins with TEXT, and end. Its words: OUT.hv.
+#
+# SPDX-License-Identifier: BSD-2-Clause
+set -u
+model=$1
+cpus=$2
+out=$3
+text=$4
+cd "$(dirname "$0")/.." || exit 1
+trap 'rm -rf "$out.cd" "$out.iso"' EXIT
+rm -rf "$out.cd"
+mkdir -p "$out.cd"
+cp build/twofold-hv.elf "$out.cd/hv"
+cp build/baretest.elf "$out.cd/kernel"
+printf 'multiboot /hv twofold mode=nested mem=64M\nmodule /kernel kernel only=none\nboot\n' >"$out.cfg"
+grub-mkimage -O i386-pc-eltorito -p / -c "$out.cfg" -o "$out.cd/grub" biosdisk iso9660 multiboot boot || exit 1
+xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-size 4 -boot-info-table "$out.cd" ||
+	exit 1
+scripts/bochs.sh "$model" "$cpus" "$out.iso" "$out" 200 || echo "it does not power off"
+jq -es --arg text "$text" '(map(select(.ev == "error")) | length == 1 and (.[0].text | startswith($text))) and
+	(.[-1] | .ev == "end" and .reason == "error" and .code == 3 and .exits_total == 0)' "$out.hv" >/dev/null || {
+	echo "not what is to be said:"
+	cut -c1-300 "$out.hv"
+	exit 1
+}
