@@ -87,6 +87,8 @@ static const char *const promised[] = {
 	"vcpu_switches",
 	"switch_cycles",
 	"switch_cycles_max",
+	"switch_stops",
+	"switch_stop_median",
 	"policy",
 	"grain",
 	"mode_cycles",
@@ -164,6 +166,37 @@ static void shares_add(json_t *all)
 	json_decref(share);
 }
 
+/* The time that half of the stops in such bins were below. NULL: there was none. */
+static json_t *median_of(const json_t *bins)
+{
+	json_int_t all = 0, seen = 0;
+	const json_t *bin;
+	size_t i;
+
+	json_array_foreach(bins, i, bin) all += json_integer_value(json_object_get(bin, "count"));
+	json_array_foreach(bins, i, bin)
+	{
+		seen += json_integer_value(json_object_get(bin, "count"));
+		if (2 * seen >= all)
+			return json_incref(json_object_get(bin, "below"));
+	}
+	return NULL;
+}
+
+/* How long half of the vCPUs' changes to each mode stopped them. */
+static void stops_add(json_t *all)
+{
+	json_t *stops = json_object_get(all, "switch_stops"), *bins, *half;
+	const char *mode;
+
+	if (!stops)
+		return;
+	half = json_object();
+	json_object_foreach(stops, mode, bins)
+		json_object_set_new(half, mode, median_of(bins) ?: json_null());
+	json_object_set_new(all, "switch_stop_median", half);
+}
+
 /* What was chosen while the guest ran, and what for. */
 static void choice_add(json_t *all, const struct options *o, const struct stream *s)
 {
@@ -184,6 +217,7 @@ static void choice_add(json_t *all, const struct options *o, const struct stream
 		json_object_set_new(all, "calibration", calibration);
 	}
 	shares_add(all);
+	stops_add(all);
 }
 
 static json_t *stats_object(const struct options *o, const struct stream *s,

@@ -382,6 +382,8 @@ static void switches(const struct table *t)
 	row(t, "of them, each CPU's", NULL, "vcpu_switches", NULL);
 	row(t, "cycles until they ran", NULL, "switch_cycles", NULL);
 	row(t, "the longest one's", NULL, "switch_cycles_max", NULL);
+	row(t, "stop to shadow, median", "switch_stop_median", "shadow", NULL);
+	row(t, "stop to nested, median", "switch_stop_median", "nested", NULL);
 	row(t, "share of time on shadow", "mode_share", "shadow", "%.3f");
 	row(t, "share of time for metering", NULL, "meter_share", "%.4f");
 }

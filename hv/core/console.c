@@ -29,6 +29,16 @@ static bool seized;
 static bool first; /* no comma before the next member */
 static unsigned int room;
 
+/* Lines to be sent in pieces. `waiting` is also read without the lock. */
+#define LATER_BYTES 4096u
+#define LINE_BYTES  1024u /* none of these lines is longer */
+static bool is_later;	  /* the line that is being written is one of them */
+static uint32_t waiting;
+static struct {
+	char text[LATER_BYTES];
+	unsigned int from, to;
+} later;
+
 static void uart_init(uint16_t base)
 {
 	x86_outb(base + 1, 0);
@@ -64,7 +74,7 @@ void console_drain(void)
 	wait_for(LSR_TEMT);
 }
 
-static void put(char c)
+static void send(char c)
 {
 	if (!room) {
 		wait_for(LSR_THRE);
@@ -72,6 +82,23 @@ static void put(char c)
 	}
 	room--;
 	x86_outb(COM2, (uint8_t)c);
+}
+
+static void send_later_ones(unsigned int most)
+{
+	while (later.from < later.to && most--)
+		send(later.text[later.from++]);
+	if (later.from == later.to)
+		later.from = later.to = 0;
+	__atomic_store_n(&waiting, later.to, __ATOMIC_RELAXED);
+}
+
+static void put(char c)
+{
+	if (!is_later)
+		send(c);
+	else if (later.to < LATER_BYTES)
+		later.text[later.to++] = c;
 }
 
 static void put_text(const char *s)
@@ -111,19 +138,48 @@ static void put_name(const char *name)
 	put_text("\":");
 }
 
-void json_begin(const char *event)
+static void begin(const char *event, bool in_pieces)
 {
 	if (!seized)
 		spin_lock(&lock);
 	room = 0;
+	if (!in_pieces || later.to > LATER_BYTES - LINE_BYTES)
+		send_later_ones(LATER_BYTES);
+	is_later = in_pieces;
 	first = true;
 	put('{');
 	json_text("ev", event);
 }
 
+void json_begin(const char *event)
+{
+	begin(event, false);
+}
+
+void json_begin_later(const char *event)
+{
+	begin(event, true);
+}
+
+bool console_has_more(void)
+{
+	return __atomic_load_n(&waiting, __ATOMIC_RELAXED) != 0;
+}
+
+void console_send_some(void)
+{
+	if (!spin_try(&lock))
+		return; /* whoever has it may be about to send all */
+	room = 0;
+	send_later_ones(FIFO_BYTES);
+	spin_unlock(&lock);
+}
+
 void json_end(void)
 {
 	put_text("}\n");
+	is_later = false;
+	__atomic_store_n(&waiting, later.to, __ATOMIC_RELAXED);
 	if (!seized)
 		spin_unlock(&lock);
 }

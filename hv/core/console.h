@@ -6,6 +6,7 @@
 #ifndef HV_CORE_CONSOLE_H
 #define HV_CORE_CONSOLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 void console_init(void);
@@ -18,6 +19,13 @@ void console_drain(void);
 
 /* {"ev":NAME */
 void json_begin(const char *event);
+/* The same of a line that is not sent now but in pieces, by console_send_some(), or before the next
+ * line that is: a byte costs an emulated UART thousands of cycles, and the guest would wait. */
+void json_begin_later(const char *event);
+/* Is there something to be sent? */
+bool console_has_more(void);
+/* Send as much of it as the UART takes at once. */
+void console_send_some(void);
 /* }\n */
 void json_end(void);
 void json_number(const char *name, uint64_t v);

@@ -217,6 +217,26 @@ static const char *mode_name(enum tf_mode m)
 	return m == TF_SHADOW ? "shadow" : "nested";
 }
 
+/* The bins that are not empty. */
+static void put_stops(enum tf_mode to)
+{
+	json_open_list(mode_name(to));
+	for (unsigned int bin = 0; bin < SPREAD_BINS; bin++) {
+		uint64_t n = 0;
+
+		for (unsigned int i = 0; i < vm.cpus; i++)
+			n += __atomic_load_n(&vm.vcpu[i]->switches.stops[to][bin],
+					     __ATOMIC_RELAXED);
+		if (!n)
+			continue;
+		json_open(NULL);
+		json_number("below", spread_end(bin));
+		json_number("count", n);
+		json_close();
+	}
+	json_close_list();
+}
+
 static void put_switches(void)
 {
 	uint64_t count = 0, cycles = 0, most = 0;
@@ -235,6 +255,10 @@ static void put_switches(void)
 	json_number("vcpu_switches", count);
 	json_number("switch_cycles", cycles);
 	json_number("switch_cycles_max", most);
+	json_open("switch_stops");
+	put_stops(TF_NESTED);
+	put_stops(TF_SHADOW);
+	json_close();
 }
 
 /* As the VM was started. */
@@ -394,7 +418,7 @@ static void put_verdict(const struct tf_verdict *d)
 
 void report_switch(unsigned int cpu, const struct tf_verdict *d)
 {
-	json_begin("switch");
+	json_begin_later("switch");
 	json_number("tsc", x86_rdtsc() - vm.start_tsc);
 	json_number("cpu", cpu);
 	json_text("from", mode_name(d->from));
@@ -406,7 +430,7 @@ void report_switch(unsigned int cpu, const struct tf_verdict *d)
 
 void report_sample(unsigned int cpu, const struct tf_verdict *d, uint64_t meter_ppm)
 {
-	json_begin("sample");
+	json_begin_later("sample");
 	json_number("tsc", x86_rdtsc() - vm.start_tsc);
 	json_number("cpu", cpu);
 	json_text("mode", mode_name(d->unit_mode));

@@ -12,6 +12,7 @@
 
 #include <twofold/twofold.h>
 
+#include "core/spread.h"
 #include "decode/decode.h"
 #include "dev/lapic.h"
 #include "dev/msr.h"
@@ -110,6 +111,8 @@ struct exit_stats {
 struct switch_stats {
 	uint64_t count;
 	uint64_t cycles, cycles_max; /* from the request, or from the wake-up, to the entry */
+	/* By the mode gone to: how long the vCPU was stopped, from its exit to that entry. */
+	uint32_t stops[2][SPREAD_BINS];
 };
 
 /* An instruction that made an exit before, found again by its address. */

@@ -20,6 +20,7 @@
 #include "virt/meter.h"
 
 #include "core/cmdline.h"
+#include "core/console.h"
 #include "core/report.h"
 #include "core/vm.h"
 #include "cpu/x86.h"
@@ -276,20 +277,40 @@ static void reading_stretch(struct tf_reading *r, uint64_t cycles)
 	r->cycles = cycles;
 }
 
-static void tell(struct vcpu *v, const struct tf_verdict *d)
+/* Sending events is in no reading. */
+static void sent(struct vcpu *v, uint64_t began)
+{
+	uint64_t cycles = x86_rdtsc() - began;
+
+	v->meter.sent += cycles;
+	took(v, cycles);
+}
+
+static void tell(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
-	uint64_t began = x86_rdtsc(), cycles;
+	const struct tf_verdict *d = &m->verdict;
+	uint64_t began = x86_rdtsc();
 
+	m->tells = false;
 	if (d->switched)
 		report_switch(v->index, d);
 	if (cmdline.trace && began - m->traced_tsc >= ms(TRACE_MS)) {
 		m->traced_tsc = began;
 		report_sample(v->index, d, pace_scale(m->pace.spent, 1000000, vcpu_awake(v) + 1));
 	}
-	cycles = x86_rdtsc() - began;
-	m->sent += cycles;
-	took(v, cycles);
+	sent(v, began);
+}
+
+void meter_send(struct vcpu *v)
+{
+	uint64_t began;
+
+	if (v->meter.tells)
+		tell(v);
+	began = x86_rdtsc();
+	console_send_some();
+	sent(v, began);
 }
 
 /* An address space leaves its shadow tables by this exit, a CR3 write, which is in no sum yet. */
@@ -364,8 +385,10 @@ static void note(struct vcpu *v, bool leaves)
 	spend(v, x86_rdtsc() - began);
 	if (d.mode != wanted)
 		virt_switch(wanted, d.mode);
-	if (d.switched || cmdline.trace)
-		tell(v, &d);
+	if (d.switched || cmdline.trace) {
+		m->verdict = d;
+		m->tells = true;
+	}
 	restart(v);
 }
 

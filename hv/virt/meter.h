@@ -81,8 +81,10 @@ struct meter {
 	uint64_t sample_guest; /* v->guest_cycles, and the number of exits, when it began */
 	uint64_t sample_exits;
 	struct pmc pmc;
-	uint64_t event_cost; /* of an exit in a window, about */
-	uint64_t traced_tsc; /* when the last `sample` event was sent */
+	uint64_t event_cost;	   /* of an exit in a window, about */
+	uint64_t traced_tsc;	   /* when the last `sample` event was sent */
+	struct tf_verdict verdict; /* of the last reading */
+	bool tells;		   /* it is to be told at the next exit */
 
 	uint64_t gates, gate_cycles; /* exits by which an address space went to shadow tables */
 	uint64_t faults;	     /* #PF on shadow roots that were the guest's own */
@@ -95,6 +97,8 @@ struct meter {
 
 /* Before its first entry; own CPU, as all that follow. */
 void meter_start(struct vcpu *v);
+/* Tell what is to be told of the last reading, and send some of what waits on the console. */
+void meter_send(struct vcpu *v);
 /* An exit was handled, and v->awake >= look. */
 void meter_exit(struct vcpu *v);
 /* Right before an entry, and `begins`. */

@@ -117,13 +117,15 @@ void virt_take_mode(struct vcpu *v)
 void virt_switched(struct vcpu *v)
 {
 	struct switch_stats *s = &v->switches;
-	uint64_t cycles = x86_rdtsc() - v->switch_tsc;
+	uint64_t now = x86_rdtsc(), cycles = now - v->switch_tsc, stop = now - v->exit_tsc;
+	uint32_t *stops = &s->stops[v->watched ? TF_SHADOW : TF_NESTED][spread_bin(stop)];
 
 	v->switch_tsc = 0;
+	__atomic_store_n(stops, *stops + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->count, s->count + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->cycles, s->cycles + cycles, __ATOMIC_RELAXED);
 	if (cycles > s->cycles_max)
 		__atomic_store_n(&s->cycles_max, cycles, __ATOMIC_RELAXED);
 	if (vm.automatic)
-		tf_choice_switched(v->mmu, cycles);
+		tf_choice_switched(v->mmu, stop);
 }

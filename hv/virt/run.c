@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/cmdline.h"
+#include "core/console.h"
 #include "core/report.h"
 #include "core/vm.h"
 #include "core/walk.h"
@@ -192,6 +193,10 @@ static void sleep(struct vcpu *v)
 		take_requests(v);
 		if (!is_asleep(v))
 			break;
+		if (console_has_more()) {
+			console_send_some();
+			continue;
+		}
 		__asm__ volatile("sti\n\thlt\n\tcli" ::: "memory");
 	}
 	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_SEQ_CST);
@@ -321,6 +326,8 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 			take_requests(v);
 		if (is_asleep(v))
 			sleep(v);
+		if ((v->meter.tells || console_has_more()) && !v->switch_tsc)
+			meter_send(v); /* not while it changes its mode */
 		if (v->meter.begins)
 			meter_enter(v);
 		load_root(v);

@@ -110,7 +110,7 @@ enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *
  * reading is put down to the address space that they name. */
 void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_reading *reading,
 		    struct tf_verdict *out);
-/* How long since the vCPU changed over, stop and all: prices are learned from it. */
+/* For how long the vCPU did not run because it changed over: prices are learned from it. */
 void tf_choice_switched(struct tf_vcpu *v, uint64_t cycles);
 
 /* Sampling of accessed bits for the vCPU's address space; its own CPU. Begin clears those of a few

@@ -414,8 +414,10 @@ holds "the mode" grep -q '^append: mode=shadow ' out
 is 0 '' run --mode shadow --switch-every 20 --stats s.json
 says "changes of the mode: words" 'append: mode=shadow mem=512M spare=1 switch=20'
 holds "changes of the mode: stats" jq -e '.mode == "shadow" and .mode_now == "nested" and .switch_ms == 20 and
-	.switches == 12 and .vcpu_switches == 13 and .switch_cycles == 14 and .switch_cycles_max == 15' s.json >/dev/null
+	.switches == 12 and .vcpu_switches == 13 and .switch_cycles == 14 and .switch_cycles_max == 15 and
+	(.switch_stops.shadow | length) == 3 and .switch_stop_median == {nested: null, shadow: 8192}' s.json >/dev/null
 holds "changes of the mode: table" grep -qE '^  of them, each CPU.s +13$' <("$twofold" table s.json)
+holds "changes of the mode: stops" grep -qE '^  stop to shadow, median +8,192$' <("$twofold" table s.json)
 is 0 '' run --switch-every 20
 says "changes of the mode without a first one: words" 'append: mode=nested mem=512M spare=1 switch=20'
 

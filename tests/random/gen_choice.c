@@ -162,11 +162,13 @@ static void write_protect(struct world *w, unsigned int cpu, bool on)
 		ref_write_cr0(&w->ref, cpu, cr0);
 }
 
-/* Shadow tables know an address; then the vCPU is on the nested root for a while, edits what maps
- * it and flushes, of which the engine is not told; and comes back, perhaps into another space. */
+/* Shadow tables know an address and one beside it; then the vCPU is on the nested root for a while,
+ * edits what maps it and flushes, of which the engine is not told; and comes back, perhaps into
+ * another space, perhaps to the other address first. */
 void op_away(struct world *w, unsigned int cpu)
 {
 	const uint64_t va = one_in(w, 3) ? guest_user_va(w) : guest_kernel_va(w);
+	const uint64_t beside = va ^ guest_level_bits(0, 1 + below(w, 7));
 	const uint32_t how = va >> 63 ? 0 : TF_USER;
 	const unsigned int home = w->space[cpu], other = (unsigned int)below(w, SPACES);
 	const bool by_cr0 = one_in(w, 3);
@@ -179,6 +181,7 @@ void op_away(struct world *w, unsigned int cpu)
 		if (k)
 			guest_cr3(w, cpu, k == 1 ? other : home, false);
 		vcpu_to(w, cpu, TF_SHADOW);
+		guest_use(w, cpu, beside, how);
 		guest_use(w, cpu, va, how);
 	}
 	if (by_cr0)
@@ -204,6 +207,8 @@ void op_away(struct world *w, unsigned int cpu)
 		vcpu_to(w, cpu, TF_SHADOW);
 	else
 		guest_cr3(w, cpu, w->space[cpu] == home ? other : home, false);
+	if (one_in(w, 2))
+		guest_use(w, cpu, beside, how);
 	guest_use(w, cpu, va, how);
 	if (!w->failed)
 		guest_cr3(w, cpu, w->space[cpu] == home ? other : home, false);

@@ -260,7 +260,8 @@ static void log_flush(struct ref *r, struct ref_cpu *c, uint64_t va, uint16_t pc
 		c->room = c->room ? 2 * c->room : 16;
 		c->log = need(realloc(c->log, c->room * sizeof(*c->log)));
 	}
-	c->log[c->logs++] = (struct ref_flush){r->now, va, pcid, globals, fault};
+	c->log[c->logs++] =
+		(struct ref_flush){r->now, va, pcid, globals, fault, oracle_root(&c->r)};
 }
 
 void ref_invlpg(struct ref *r, unsigned int cpu, uint64_t va)
@@ -316,6 +317,7 @@ struct search {
 	uint16_t pcid; /* that the entries were loaded under */
 	bool current;  /* the epoch is the one that goes on now */
 	bool globals_only;
+	bool one_root; /* as if the vCPU had been on its present root all the time */
 	struct ref_answer *a;
 };
 
@@ -362,6 +364,8 @@ static uint64_t tlb_since(const struct search *s, unsigned int shift, bool globa
 		const struct ref_flush *f = &c->log[i];
 		unsigned int reach = f->fault ? 12 : shift;
 		if (f->va >> reach != s->va >> reach)
+			continue;
+		if (s->one_root && f->fault && f->root != oracle_root(&c->r))
 			continue;
 		if (f->globals ? (global || f->pcid == s->pcid) : (!global && f->pcid == s->pcid))
 			t = f->time;
@@ -484,7 +488,8 @@ void ref_ask(struct ref *r, unsigned int cpu, uint64_t va, uint32_t flags, bool 
 	}
 	if (r->strict_globals)
 		return;
-	/* As if the vCPU had been on this root all the time: refmmu.h says why. */
+	/* The allowance: refmmu.h says why. */
+	s.one_root = true;
 	struct ref_segment seg = {oracle_root(&c->r), 0, FOREVER};
 	struct ref_epoch always = {.start = 0, .end = FOREVER, .seg = &seg, .segs = 1};
 	s.pcid = pcid_of(&c->r);

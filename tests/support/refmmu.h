@@ -17,10 +17,9 @@
  * What is not permitted by this is forbidden.
  *
  * One allowance: a global leaf may be one that the vCPU could have cached had it been on its
- *present root since its last flush of globals. An operating system's globals are the same in all
- *address spaces, so for it this is no difference; only a guest that makes private pages global can
- *tell (strict_globals forbids it).
- *
+ * present root since its last flush of globals, without the faults that it took on others. An
+ * operating system's globals are the same in all address spaces, so for it this is no difference;
+ * only a guest that makes private pages global can tell (strict_globals forbids it).
  *
  * Long mode (4 and 5 levels) only. One thread.
  *
@@ -67,8 +66,9 @@ struct ref_epoch { /* of one PCID, between flushes of its paging-structure cache
 struct ref_flush { /* of one address */
 	uint64_t time, va;
 	uint16_t pcid;
-	bool globals; /* INVLPG: globals too, and every upper entry of the PCID */
-	bool fault;   /* a #PF: of the 4 KiB around the address alone, whatever the page's size */
+	bool globals;  /* INVLPG: globals too, and every upper entry of the PCID */
+	bool fault;    /* a #PF: of the 4 KiB around the address alone, whatever the page's size */
+	uint64_t root; /* under which it was */
 };
 
 struct ref_pcid {
