@@ -131,12 +131,14 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 	vm_op_begin(&op, vm);
 	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->joined)
 		group_join(&op, v);
+	v->left = shadow_epoch(v->group);
 	group_count_mode(&op, v,
 			 __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW ||
 				 spaces_any_shadow(vm));
-	group_chores(&op, v);
 	if (v->running != m)
 		change_mode(&op, v, m);
+	else
+		group_chores(&op, v); /* not while it is stopped for its mode */
 	for (;;) {
 		s = m->load(&op, v, root);
 		if (s != TF_E_NOENT)

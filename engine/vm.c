@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "choice/choice.h"
+#include "modes/shadow.h"
 #include "vm.h"
 
 #include "base/mem.h"
@@ -78,6 +79,7 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 	vm->grouping = c->grouping;
 	vm->groups_max = groups_most(&vm->conf);
 	vm->shadow_limit = shadow_limit(c, vm->groups_max);
+	vm->arrival = c->arrival ? c->arrival : SHADOW_ARRIVAL;
 	vm->vcpu = page_new(h, 0, &vm->vcpu_page);
 	if (!vm->vcpu)
 		goto no_vcpus;

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 
 #define REAP_SHADOWS 64u
-#define REST_SHADOWS 64u
+#define REST_SHADOWS 16u
 
 _Static_assert(sizeof(struct group) <= TF_PAGE_SIZE, "a group lives in one page");
 _Static_assert(TF_MAX_VCPUS * sizeof(struct group *) <= TF_PAGE_SIZE, "pointers to all in one");

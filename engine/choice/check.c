@@ -35,10 +35,10 @@ static const char *check_table_spte(struct tf_vm *vm, struct group *g, struct sh
 	shadow_child_key(s, i, s->snap ? s->snap[i] : 0, &f, &r);
 	struct shadow *child = shadow_find(vm, g, f, r);
 	CHECK(child && child->live, "a shadow entry links to no shadow");
-	CHECK((e & SPTE_ADDR) == child->page[0].v, "a shadow entry links to another page");
+	CHECK(!e || (e & SPTE_ADDR) == child->page[0].v, "a shadow entry links to another page");
 	CHECK(is_chained(&g->shadows, child->parents, spte_id(s, i)),
 	      "a link is not on its child's chain");
-	bool must_visit = !r.direct && (!child->tracked || child->kids_n);
+	bool must_visit = e && !r.direct && (!child->tracked || child->kids_n);
 	CHECK(must_visit == bit_get(s->kids, i), "an unsync child would not be re-read");
 	return NULL;
 }
@@ -85,12 +85,12 @@ static const char *check_shadow(struct tf_vm *vm, struct group *g, struct shadow
 	CHECK(!s->tracked || (frame_word(own) & FRAME_TRACKED), "a trusted table is not tracked");
 	for (unsigned int i = 0; i < SHADOW_ENTRIES; i++) {
 		uint64_t e = entry_read(&s->spt[i]);
-		CHECK(bit_get(s->present, i) == ((e & SPTE_P) != 0),
+		CHECK(e == 0 || (e & SPTE_P), "a shadow entry is neither empty nor present");
+		/* Of what is there a table's link alone may be closed. */
+		CHECK(bit_get(s->present, i) ? e || s->role.level : !e,
 		      "present bitmap and sptes differ");
-		if (!(e & SPTE_P)) {
-			CHECK(e == 0, "a shadow entry is neither empty nor present");
+		if (!bit_get(s->present, i))
 			continue;
-		}
 		count++;
 		const uint64_t ad = SPTE_A | SPTE_D;
 		CHECK(!s->tracked || !((s->snap[i] ^ entry_read(&s->guest[i])) & ~ad),

@@ -34,7 +34,7 @@ struct shadow_cache {
 	uint32_t free;	    /* chain of free ids */
 	uint32_t live;
 	uint32_t hand;	/* the reclaim clock's hand: an id */
-	uint32_t epoch; /* of the last re-read */
+	uint32_t epoch; /* of the last re-read; written under the lock, atomic */
 	uint64_t pages; /* pages of struct shadow, of the directory, of tables and bookkeeping */
 };
 
@@ -69,6 +69,7 @@ struct tf_vm {
 	hpa_t group_page;
 	unsigned int groups_max;
 	uint32_t shadow_limit;	   /* for all groups together */
+	uint32_t arrival;	   /* entries re-read on arrival, of one group */
 	enum tf_grouping grouping; /* under the map's lock, or atomic */
 	uint32_t leaving;	   /* groups to be taken apart; atomic */
 	hpa_t empty; /* an empty table: the root when CR3 names no memory; reads as zeroes */
@@ -133,6 +134,7 @@ struct tf_vcpu {
 	bool resync_global; /* globals too */
 	bool arrived;	    /* it comes from nested mode: it need not re-read all at once */
 	uint32_t global_epoch; /* of its last flush that covered globals */
+	uint32_t left; /* its group's epoch when it had left the guest, before this load waited */
 	hpa_t self;
 	struct psc psc[PSC_ENTRIES];
 	uint64_t last_page; /* of the last fault that the psc answered, and how: not twice the same

@@ -157,7 +157,7 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 	if (v->root)
 		shadow_invlpg(vm, g, v->root, at, &quiet);
 	/* The address may be a global's, in a table that hangs under other roots only. */
-	v->global_epoch = ++g->shadows.epoch;
+	v->global_epoch = shadow_epoch_next(g);
 	psc_clear(v);
 	group_unlock(&op, g);
 	shadow_track(&op, vm, g, &quiet);
@@ -174,22 +174,35 @@ static void root_set(struct tf_vcpu *v, struct shadow *s)
 	v->root = s;
 }
 
-/* Find the root and re-read what is unsync under it. Group's lock. */
+/* Who arrives from nested mode is stopped for no longer than it must be: it shares what may be read
+ * with the group's others, who arrive with it. */
+static uint32_t arrival_share(const struct tf_vm *vm, const struct group *g)
+{
+	return vm->arrival / (g->shadow_users ? g->shadow_users : 1);
+}
+
+/* Find the root and re-read what is unsync under it. What an arrival finds quiet is tracked at a
+ * later flush. Group's lock. */
 static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *quiet)
 {
-	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
+	struct resync how = {
+		.global = v->resync_global,
+		.since = v->global_epoch,
+		.left = v->left,
+		.quiet = v->arrived ? NULL : quiet,
+		.most = v->arrived ? arrival_share(v->vm, g) : UINT32_MAX,
+	};
 	struct shadow *s;
-	enum tf_status st = shadow_root(op, v, &s);
+	enum tf_status st = shadow_root(op, v, v->arrived, &s);
 	if (st != TF_OK)
 		return st;
 	root_set(v, s);
 	psc_clear(v);
-	shadow_resync_root(vm, g, s, v->resync_global, v->global_epoch, quiet,
-			   v->arrived ? SHADOW_ARRIVAL : UINT32_MAX);
+	shadow_resync_root(v->vm, g, s, &how);
 	v->arrived = false;
 	if (v->resync_global)
-		v->global_epoch = g->shadows.epoch;
+		v->global_epoch = v->left + 1;
 	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
 	v->resync_global = false;
 	v->flush |= TF_FLUSH_LINEAR;

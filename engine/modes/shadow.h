@@ -11,8 +11,12 @@
  *
  * Every spte is on one chain: a 4 KiB leaf on its frame's rmap, a 2 MiB leaf on its block's rmap, a
  * table on its child's parents. A guest table that is tracked cannot be written without a fault;
- *one that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
- *Tracking is for the whole VM, trust (`tracked` here) for each group: track.c.
+ * one that is not is unsync: the guest writes it freely, and the guest's next flush re-reads it.
+ * Tracking is for the whole VM, trust (`tracked` here) for each group: track.c.
+ *
+ * A link to a table may be closed: the hardware finds nothing there (the spte is zero), but its bit
+ * in `present`, snap and chain stay. What is below need not be fresh: no re-read comes there. The
+ * fault that needs the link reads first, and opens it.
  *
  * A direct shadow stands for no guest table: it maps the memory of one large guest page in smaller
  * pieces, all permissive; the rights are in the spte above it.
@@ -46,9 +50,12 @@
  * tracked table doubles its patience, up to the limit. */
 #define SHADOW_PATIENCE	    2048u
 #define SHADOW_PATIENCE_MAX 65536u
-/* Entries re-read when a vCPU comes from nested mode, where nothing was tracked for it: what a few
- * exits cost. The rest waits for faults, so that the stop is short. */
-#define SHADOW_ARRIVAL (8u * SHADOW_PATIENCE)
+/* Entries that the vCPUs of a group together re-read when they come from nested mode, where nothing
+ * was tracked for them: what a few exits cost. The rest waits for faults: so the stop is short. */
+#define SHADOW_ARRIVAL (2u * SHADOW_PATIENCE)
+
+/* Entries, aligned: the neighbours of a fault in a table that is in use. */
+#define SHADOW_WINDOW 16u
 
 /* What else than the guest frame a shadow depends on. */
 struct role {
@@ -139,6 +146,12 @@ static inline bool gframe_trusts(const struct gframe *gf)
 	return __atomic_load_n(&gf->shadows, __ATOMIC_ACQUIRE) & GFRAME_TRUST;
 }
 
+/* A link that the hardware does not see. */
+static inline bool spte_is_closed(const struct shadow *s, unsigned int i)
+{
+	return bit_get(s->present, i) && entry_read(&s->spt[i]) == 0;
+}
+
 static inline bool spte_is_table(const struct shadow *s, uint64_t e)
 {
 	return s->role.level > 0 && !(e & SPTE_PS);
@@ -185,6 +198,12 @@ bool spte_set_leaf(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned
 		   uint64_t spte, uint64_t snap, gfn_t f) TF_MUST_CHECK;
 void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
 		    uint64_t spte, uint64_t snap);
+/* Hide a link from the hardware until a fault needs it. Owes no flush: what a TLB has of it, it may
+ * keep as long as of an unsync table. */
+void spte_close(struct group *g, struct shadow *s, unsigned int i);
+/* Show it again; what is below has been re-read. */
+void spte_open(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
+	       uint64_t spte, uint64_t snap);
 /* Remove whatever is there. The flush is the caller's (guest's or ours). */
 void spte_drop(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i);
 /* Remove every leaf that maps the frame, 2 MiB ones included. Owes a flush if there was any. */
@@ -239,15 +258,34 @@ bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int 
 void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Compare every present spte with its guest entry. True: something changed. */
 bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s);
-/* Re-read all that is unsync in and under a shadow; what was quiet for long enough goes on a list
- * (NULL: none). Leaf tables of globals alone are passed over if not `global` and if they were read
- * since epoch `since`: the vCPU's last flush that covered globals may have been under another root.
- * When about `most` entries were read, what is left is unlinked: faults link it again, each after
- * reading it. */
-void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
-			uint32_t since, struct tracking *quiet, uint32_t most);
-/* The same before a shadow is linked. */
+/* The number of the last re-read; it may be asked without the lock. A table that was read by a
+ * later one was read after everything that was done before the question. */
+uint32_t shadow_epoch(const struct group *g);
+/* Begin a re-read: its number. */
+uint32_t shadow_epoch_next(struct group *g);
+
+/* What a vCPU's flush asks of a re-read. */
+struct resync {
+	/* Leaf tables of globals alone are passed over if not `global` and if they were read since
+	 * epoch `since`: the vCPU's last flush that covered globals may have been under another
+	 * root. */
+	bool global;
+	uint32_t since;
+	/* The epoch when the vCPU had left the guest: what was read later is fresh. */
+	uint32_t left;
+	struct tracking *quiet; /* where tables go that were quiet for long enough; NULL: nowhere */
+	uint32_t most;		/* about so many entries are read; then links are closed instead */
+};
+
+/* Re-read all that is unsync in and under a root, as far as links are open. */
+void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root,
+			const struct resync *how);
+/* The same of all before a shadow is linked. */
 void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s);
+/* Open the closed link s[i], after re-reading what is below it; and some closed ones after it, for
+ * about what the exit cost. */
+void shadow_open(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+		 uint64_t gpte);
 /* What INVLPG must do under a root of that many levels. */
 void shadow_invlpg(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at,
 		   struct tracking *quiet);
@@ -265,8 +303,10 @@ bool gpte_is_plain(const struct tf_vm *vm, struct role r, uint64_t gpte);
  * the frame of one of its tables is gone, walk again. TF_E_NOMEM: nothing wrong is installed. */
 enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *w, gva_t at,
 			   uint64_t word) TF_MUST_CHECK;
-/* The root shadow for the vCPU's CR3; NULL in *out when CR3 names no memory. */
-enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out) TF_MUST_CHECK;
+/* The root shadow for the vCPU's CR3; NULL in *out when CR3 names no memory. What hangs under a new
+ * one is fresh, unless the caller is about to read it: `unread`. */
+enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, bool unread,
+			   struct shadow **out) TF_MUST_CHECK;
 
 /* ---- shadow_psc.c: faults that the paging-structure cache answers ---- */
 
@@ -281,8 +321,6 @@ void psc_clear(struct tf_vcpu *v);
 /* Fill the entries of [from, to) that are not there and that the guest has marked accessed. */
 void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
 		    unsigned int to);
-#define SHADOW_WINDOW                                                                              \
-	16u /* entries, aligned: the neighbours of a fault in a table that is in use */
 
 /* Can the vCPU run on shadow tables: long mode with paging and CR0.WP? */
 bool shadow_is_possible(const struct tf_regs *r);

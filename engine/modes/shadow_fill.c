@@ -92,8 +92,9 @@ static void prefill_pieces(struct tf_vm *vm, struct group *g, struct shadow *s, 
 	}
 }
 
-/* Link what is shadowed already, and map the large pages, of a table that is new. */
-static void prefill_tables(struct tf_vm *vm, struct group *g, struct shadow *s)
+/* Link what is shadowed already, re-read before unless it is left to the caller, and map the large
+ * pages, of a table that is new. */
+static void prefill_tables(struct tf_vm *vm, struct group *g, struct shadow *s, bool unread)
 {
 	for (unsigned int i = 0; i < SHADOW_ENTRIES; i++) {
 		uint64_t gpte = entry_read(&s->guest[i]);
@@ -115,7 +116,8 @@ static void prefill_tables(struct tf_vm *vm, struct group *g, struct shadow *s)
 		shadow_child_key(s, i, gpte, &f, &r);
 		struct shadow *child = shadow_find(vm, g, f, r);
 		if (child && child != s) {
-			shadow_freshen(vm, g, child);
+			if (!unread)
+				shadow_freshen(vm, g, child);
 			spte_set_table(g, s, i, child, spte_link(gpte, child), gpte);
 		}
 	}
@@ -135,7 +137,9 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 			struct shadow *child = shadow_child(vm, g, s, i);
 			if (child->gfn.v == f.v && child->role.direct == r.direct &&
 			    child->role.pkey == r.pkey) {
-				if (was != gpte) {
+				if (!old) {
+					shadow_open(vm, g, s, i, gpte);
+				} else if (was != gpte) {
 					if ((spte_link(gpte, child) ^ old) & ~SPTE_A)
 						shadow_freshen(vm, g, child);
 					entry_write(&s->spt[i], spte_link(gpte, child));
@@ -157,7 +161,7 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 			return NULL;
 		if (!r.direct && r.level > 0) {
 			child->pins++;
-			prefill_tables(vm, g, child);
+			prefill_tables(vm, g, child, false);
 			child->pins--;
 		}
 	}
@@ -235,7 +239,7 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 	return st;
 }
 
-enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out)
+enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, bool unread, struct shadow **out)
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
@@ -253,7 +257,7 @@ enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, struct shadow **out
 		if (!s)
 			return frame_is_backed(memmap_frame(&vm->map, f)) ? TF_E_NOMEM : TF_E_NOENT;
 		s->pins++;
-		prefill_tables(vm, g, s);
+		prefill_tables(vm, g, s, unread);
 		s->pins--;
 	}
 	*out = s;

@@ -88,12 +88,26 @@ static void update_entry(struct tf_vm *vm, struct group *g, struct shadow *s, un
 	spte_drop(vm, g, s, i);
 }
 
-bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
+/* Do any of eight entries differ from what they were? */
+static bool differ8(const uint64_t *guest, const uint64_t *snap)
+{
+	return (entry_read(&guest[0]) ^ snap[0]) | (entry_read(&guest[1]) ^ snap[1]) |
+	       (entry_read(&guest[2]) ^ snap[2]) | (entry_read(&guest[3]) ^ snap[3]) |
+	       (entry_read(&guest[4]) ^ snap[4]) | (entry_read(&guest[5]) ^ snap[5]) |
+	       (entry_read(&guest[6]) ^ snap[6]) | (entry_read(&guest[7]) ^ snap[7]);
+}
+
+/* Eight at a time where all are present: tables are mostly dense and mostly unchanged, and all the
+ * time that a re-read takes is here. */
+__attribute__((hot)) bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
 	bool changed = false;
-	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
-		for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
-			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+	for (unsigned int from = 0; from < SHADOW_ENTRIES; from += 8) {
+		unsigned int bits = s->present[from / 64] >> (from % 64) & 0xff;
+		if (bits == 0xff && !differ8(&s->guest[from], &s->snap[from]))
+			continue;
+		for (; bits; bits &= bits - 1) {
+			unsigned int i = from + (unsigned int)__builtin_ctz(bits);
 			uint64_t gpte = entry_read(&s->guest[i]);
 			if (gpte == s->snap[i])
 				continue;
@@ -106,15 +120,26 @@ bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
 	return changed;
 }
 
+uint32_t shadow_epoch(const struct group *g)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return __atomic_load_n(&g->shadows.epoch, __ATOMIC_RELAXED);
+}
+
+uint32_t shadow_epoch_next(struct group *g)
+{
+	/* A full barrier: what was done before anybody saw the last number, the reads to come see.
+	 */
+	return __atomic_add_fetch(&g->shadows.epoch, 1, __ATOMIC_SEQ_CST);
+}
+
 /* One re-read of a tree under way. */
 struct pass {
 	struct tf_vm *vm;
 	struct group *g;
 	unsigned int lowest; /* level at which to stop */
-	bool global;
-	uint32_t since;		/* globals that were not read since then are read, too */
-	struct tracking *quiet; /* where tables go that should be tracked; NULL: nowhere */
-	uint32_t left;		/* entries that may be read; then children are unlinked instead */
+	uint32_t entries;    /* that may still be read; then links are closed instead */
+	struct resync how;
 };
 
 static void visit(struct pass *p, struct shadow *s);
@@ -124,17 +149,25 @@ static void visit_kids(struct pass *p, struct shadow *s)
 	for (unsigned int w = 0; w < SHADOW_ENTRIES / 64; w++) {
 		for (uint64_t bits = s->kids[w]; bits; bits &= bits - 1) {
 			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
-			if (p->left)
+			if (p->entries)
 				visit(p, shadow_child(p->vm, p->g, s, i));
 			else
-				spte_drop(p->vm, p->g, s, i);
+				spte_close(p->g, s, i);
 		}
 	}
 }
 
+/* Was it read after that epoch? */
+static bool read_after(const struct shadow *s, uint32_t epoch)
+{
+	return (int32_t)(s->read - epoch) > 0;
+}
+
 static bool needs_reading(const struct pass *p, const struct shadow *s)
 {
-	return s->role.level > 0 || p->global || s->local || (int32_t)(s->read - p->since) < 0;
+	if (s->tracked || read_after(s, p->how.left))
+		return false;
+	return s->role.level > 0 || p->how.global || s->local || !read_after(s, p->how.since - 1);
 }
 
 /* Depth is bounded by the levels; a shadow is visited once a pass, however often it is linked. */
@@ -144,42 +177,62 @@ static void visit(struct pass *p, struct shadow *s)
 		return;
 	s->epoch = p->g->shadows.epoch;
 	s->touched = true;
-	if (!s->tracked && needs_reading(p, s)) {
-		p->left = p->left > 8u + s->count ? p->left - 8u - s->count : 0;
+	if (needs_reading(p, s)) {
+		p->entries = p->entries > 8u + s->count ? p->entries - 8u - s->count : 0;
 		if (shadow_reread(p->vm, p->g, s)) {
 			s->quiet = 0;
 		} else {
 			s->quiet += 8u + s->count;
-			if (p->quiet && s->quiet >= s->patience)
-				shadow_wants_tracking(p->vm, p->g, p->quiet, s);
+			if (p->how.quiet && s->quiet >= s->patience)
+				shadow_wants_tracking(p->vm, p->g, p->how.quiet, s);
 		}
 	}
 	if (s->role.level > p->lowest)
 		visit_kids(p, s);
 }
 
-static void pass_run(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int lowest,
-		     bool global, uint32_t since, struct tracking *quiet)
+/* Of everything under s down to a level. What remains of `most`. */
+static uint32_t read_all(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int lowest,
+			 struct tracking *quiet, uint32_t most)
 {
-	struct pass p = {.vm = vm, .g = g, .lowest = lowest, .global = global, .since = since};
-	p.quiet = quiet;
-	p.left = UINT32_MAX;
-	g->shadows.epoch++;
+	struct pass p = {.vm = vm, .g = g, .lowest = lowest, .entries = most};
+	p.how = (struct resync){.global = true, .left = shadow_epoch_next(g), .quiet = quiet};
 	visit(&p, s);
+	return p.entries;
 }
 
-void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root, bool global,
-			uint32_t since, struct tracking *quiet, uint32_t most)
+void shadow_resync_root(struct tf_vm *vm, struct group *g, struct shadow *root,
+			const struct resync *how)
 {
-	struct pass p = {.vm = vm, .g = g, .global = global, .since = since, .quiet = quiet};
-	p.left = most;
-	g->shadows.epoch++;
+	struct pass p = {.vm = vm, .g = g, .entries = how->most, .how = *how};
+	(void)shadow_epoch_next(g);
 	visit(&p, root);
 }
 
 void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s)
 {
-	pass_run(vm, g, s, 0, true, 0, NULL);
+	(void)read_all(vm, g, s, 0, NULL, UINT32_MAX);
+}
+
+static uint32_t open_link(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i,
+			  uint64_t gpte, uint32_t entries)
+{
+	struct shadow *child = shadow_child(vm, g, s, i);
+	entries = read_all(vm, g, child, 0, NULL, entries);
+	spte_open(g, s, i, child, spte_link(gpte, child), gpte);
+	return entries;
+}
+
+void shadow_open(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i, uint64_t gpte)
+{
+	const unsigned int end = (i | (SHADOW_WINDOW - 1)) + 1;
+	uint32_t entries = open_link(vm, g, s, i, gpte, vm->arrival / 2);
+	while (++i < end && entries) {
+		/* As a CPU could walk it now: the guest's entry is what the link was made from. */
+		gpte = s->snap[i];
+		if (spte_is_closed(s, i) && entry_read(&s->guest[i]) == gpte)
+			entries = open_link(vm, g, s, i, gpte, entries);
+	}
 }
 
 /* INVLPG drops the address's translation, and every paging-structure cache entry of the PCID: so
@@ -187,7 +240,7 @@ void shadow_freshen(struct tf_vm *vm, struct group *g, struct shadow *s)
 void shadow_invlpg(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at,
 		   struct tracking *quiet)
 {
-	pass_run(vm, g, root, 1, true, 0, quiet);
+	(void)read_all(vm, g, root, 1, quiet, UINT32_MAX);
 	shadow_drop_stale(vm, g, root, at);
 }
 

@@ -39,16 +39,18 @@ static bool needs_visit(const struct shadow *s)
 static void kid_mark(struct group *g, struct shadow *s, unsigned int i);
 static void kid_unmark(struct group *g, struct shadow *s, unsigned int i);
 
-/* Tell all tables that link to a shadow what needs_visit() says of it now. The depth is bounded by
- * the levels, the work by the links. */
+/* Tell all tables that link to a shadow what needs_visit() says of it now; those whose link is
+ * closed need not know. The depth is bounded by the levels, the work by the links. */
 static void tell_parents(struct group *g, struct shadow *s)
 {
 	bool visit = needs_visit(s);
 	for (uint32_t id = s->parents; id; id = link_of(&g->shadows, id)->next) {
-		if (visit)
-			kid_mark(g, spte_shadow(&g->shadows, id), spte_index(id));
-		else
-			kid_unmark(g, spte_shadow(&g->shadows, id), spte_index(id));
+		struct shadow *parent = spte_shadow(&g->shadows, id);
+		unsigned int i = spte_index(id);
+		if (!visit)
+			kid_unmark(g, parent, i);
+		else if (!spte_is_closed(parent, i))
+			kid_mark(g, parent, i);
 	}
 }
 
@@ -155,6 +157,21 @@ void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct sh
 	entry_write(&s->spt[i], spte);
 }
 
+void spte_close(struct group *g, struct shadow *s, unsigned int i)
+{
+	entry_write(&s->spt[i], 0);
+	kid_unmark(g, s, i);
+}
+
+void spte_open(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
+	       uint64_t spte, uint64_t snap)
+{
+	s->snap[i] = snap;
+	entry_write(&s->spt[i], spte);
+	if (needs_visit(child))
+		kid_mark(g, s, i);
+}
+
 /* Guest frame and role of the child that a guest entry at s[i] asks for. */
 void shadow_child_key(const struct shadow *s, unsigned int i, uint64_t gpte, gfn_t *f,
 		      struct role *r)
@@ -236,16 +253,22 @@ void rmap_protect_frame(struct op *op, struct tf_vm *vm, struct group *g, gfn_t 
 	}
 }
 
+static void save_accessed(struct frame *fr)
+{
+	if (!(frame_word(fr) & FRAME_ACCESSED)) /* most have it, and an atomic OR is dear */
+		entry_or(&fr->word, FRAME_ACCESSED);
+}
+
 /* Save an accessed bit in the words of all frames that an entry at this level maps. */
 void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level)
 {
 	struct block *b = memmap_block(&vm->map, f);
 	if (level == 0) {
-		entry_or(&block_frame(b, f)->word, FRAME_ACCESSED);
+		save_accessed(block_frame(b, f));
 		return;
 	}
 	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
-		entry_or(&b->frames[i].word, FRAME_ACCESSED);
+		save_accessed(&b->frames[i]);
 }
 
 void spte_age(struct tf_vm *vm, struct shadow *s, unsigned int i)

@@ -71,6 +71,10 @@ struct tf_config {
 	enum tf_grouping grouping; /* what to start with */
 	bool regroup;		   /* tf_regroup() may be called: keep room for any grouping */
 	enum tf_install install;
+	/* Entries of guest tables that the vCPUs of a group together re-read when they come over to
+	 * shadow tables, before they run on; what is left waits for faults, each of which reads
+	 * half as many. 0: 4096, what a few exits cost. */
+	unsigned int arrival;
 };
 
 /* Guest control state that paging depends on. */

@@ -246,6 +246,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.grouping = (enum tf_grouping)((groups >> 2 & 3) % 3),
 		.install = groups & 16 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
 		.regroup = groups & 32,
+		.arrival = groups & 64 ? 20 : 0,
 	};
 
 	if (size < 4 || size > 4096)

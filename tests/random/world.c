@@ -510,6 +510,7 @@ bool world_init(struct world *w, const struct world_conf *c)
 
 	const bool is_chosen = c->spaces || c->sample || c->policy;
 	static const unsigned int bounds[] = {0, 24, 32, 48, 64, 128};
+	static const unsigned int arrivals[] = {0, 1, 50, 400};
 	struct tf_config conf = {
 		.mode = c->mode == W_NESTED || is_chosen ? TF_NESTED : TF_SHADOW,
 		.nested = c->format,
@@ -522,6 +523,7 @@ bool world_init(struct world *w, const struct world_conf *c)
 		.grouping = c->grouping,
 		.install = c->install,
 		.regroup = c->regroup,
+		.arrival = arrivals[c->seed / 5 % 4],
 	};
 	hw_init(&w->hw, &w->host, &conf, c->vcpus);
 	for (unsigned int i = 0; i < c->vcpus && rng_one_in(&w->rng, 2); i++)

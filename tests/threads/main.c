@@ -699,7 +699,8 @@ static bool make_vm(struct machine *m)
 				 .nodes = u->nodes,
 				 .grouping = u->grouping,
 				 .regroup = u->regroup,
-				 .install = u->install};
+				 .install = u->install,
+				 .arrival = u->seed & 1 ? 0 : 40};
 
 	pthread_mutex_init(&m->edit, NULL);
 	fakehost_init(&m->host, UINT64_C(32) << 20);

@@ -97,42 +97,58 @@ static void one_stays(void **state)
 	end(g);
 }
 
-/* More tables than are re-read when a vCPU comes back: what was edited and flushed on the nested
- * root is seen in all of them; another vCPU, which stayed, still sees what it may. */
-static void many_tables(void **state)
+/* So many leaf tables of the user, at BASE, all of whose entries are there. */
+#define TABLES 64u
+#define BASE   UINT64_C(0x40000000)
+#define FULL   520u /* what a full table counts for in a re-read */
+
+static uint64_t table_va(unsigned int t)
 {
-	(void)state;
-	enum { TABLES = 64 };
-	const uint64_t base = UINT64_C(0x40000000);
-	struct rig *g = start(&plain);
-	uint64_t pt[TABLES];
+	return BASE + t * 2 * MIB;
+}
+
+static void tables_make(struct rig *g, uint64_t *pt)
+{
 	tag_frames(g);
 	for (unsigned int t = 0; t < TABLES; t++) {
-		map(g, ROOT, base + t * 2 * MIB, 0, 0);
-		pt[t] = entry_of(g, ROOT, base + t * 2 * MIB, 0);
+		map(g, ROOT, table_va(t), 0, 0);
+		pt[t] = entry_of(g, ROOT, table_va(t), 0);
 		for (unsigned int i = 0; i < 512; i++)
 			put(g, pt[t] + 8 * i, (UINT64_C(0x200) + i % 64) << 12 | X_P | X_U | X_A);
 	}
+}
+
+/* More tables than are re-read when a vCPU comes back: what was edited and flushed on the nested
+ * root is seen in all of them; another vCPU, which stayed, still sees what it may. */
+static void many_tables_and(unsigned int arrival)
+{
+	struct tf_config c = plain;
+	c.arrival = arrival;
+	struct rig *g = start(&c);
+	uint64_t pt[TABLES];
+	tables_make(g, pt);
 	for (unsigned int round = 0; round < 4; round++) {
 		for (unsigned int t = 0; t < TABLES; t++)
 			for (unsigned int i = 0; i < 512; i += round ? 64 : 2)
-				(void)load(g, 0, base + t * 2 * MIB + i * PAGE);
+				(void)load(g, 0, table_va(t) + i * PAGE);
 		for (unsigned int t = 0; t < TABLES; t++)
-			(void)load(g, 1, base + t * 2 * MIB + (t * 8 + round) * PAGE);
+			(void)load(g, 1, table_va(t) + (t * 8 + round) * PAGE);
 		assert_true(counters(g).shadow_fills > 16384);
+		/* All of them are read once more, the last time before they are edited. */
+		assert_true(hw_write_cr3(&g->hw.cpu[0], ROOT));
+		assert_true(hw_enter(&g->hw.cpu[0]));
 		hw_set_mode(&g->hw.cpu[0], TF_NESTED);
-		(void)load(g, 0, base);
+		(void)load(g, 0, BASE);
 		for (unsigned int t = 0; t < TABLES; t++) {
 			uint64_t f = 0x200 + (t + 17 * round) % 64;
 			edit(g, 0, pt[t] + 8 * (t * 8 + round), f << 12 | X_P | X_U | X_A);
-			assert_true(hw_invlpg(&g->hw.cpu[0],
-					      base + t * 2 * MIB + (t * 8 + round) * PAGE));
+			assert_true(hw_invlpg(&g->hw.cpu[0], table_va(t) + (t * 8 + round) * PAGE));
 		}
 		hw_set_mode(&g->hw.cpu[0], TF_SHADOW);
 		assert_true(hw_enter(&g->hw.cpu[0]));
 		check(g);
 		for (unsigned int t = 0; t < TABLES; t++) {
-			uint64_t va = base + t * 2 * MIB + (t * 8 + round) * PAGE;
+			uint64_t va = table_va(t) + (t * 8 + round) * PAGE;
 			uint64_t f = 0x200 + (t + 17 * round) % 64;
 			assert_int_equal(load(g, 0, va), f);
 			if (t & 1)
@@ -149,13 +165,107 @@ static void many_tables(void **state)
 	end(g);
 }
 
+static void many_tables(void **state)
+{
+	(void)state;
+	const unsigned int arrivals[] = {0, 1, 4 * FULL};
+	for (unsigned int k = 0; k < 3; k++)
+		many_tables_and(arrivals[k]);
+}
+
+/* All of the tables have shadows, all were quiet for long enough to be trusted, and none is trusted
+ * any more, for nobody was on them. */
+static void tables_rest(struct rig *g)
+{
+	for (unsigned int k = 0; k < 8; k++) {
+		for (unsigned int t = 0; t < TABLES; t++)
+			(void)load(g, 0, table_va(t) + k * PAGE);
+		for (unsigned int i = 0; i < g->hw.cpus; i++)
+			assert_true(hw_write_cr3(&g->hw.cpu[i], ROOT));
+	}
+	assert_true(counters(g).tracks >= TABLES);
+	all_to(g, TF_NESTED);
+	check(g);
+}
+
+/* Going over to shadow tables stops a vCPU for so many entries as it was said, all vCPUs of a group
+ * together; nothing is tracked, so nobody is asked to flush. The rest costs a fault for some tables
+ * each, of which none reads much either. */
+static void arrival_is_short(void **state)
+{
+	(void)state;
+	const unsigned int arrival = 8 * FULL, upper = 5; /* tables that are hardly filled */
+	struct tf_config c = plain;
+	uint64_t pt[TABLES];
+	c.arrival = arrival;
+	struct rig *g = start(&c);
+	tables_make(g, pt);
+	tables_rest(g);
+	struct tf_counters before = counters(g);
+	for (unsigned int i = 0; i < g->hw.cpus; i++) {
+		hw_set_mode(&g->hw.cpu[i], TF_SHADOW);
+		assert_true(hw_enter(&g->hw.cpu[i]));
+	}
+	struct tf_counters after = counters(g);
+	unsigned int groups = groups_of(&c, variant.grouping);
+	assert_int_equal(after.tracks, before.tracks);
+	assert_int_equal(after.remote_flushes, before.remote_flushes);
+	assert_true(after.resyncs - before.resyncs > 8);
+	assert_true(after.resyncs - before.resyncs <= groups * 8 + g->hw.cpus * upper);
+	check(g);
+
+	uint64_t faults = after.shadow_faults, most = 0;
+	for (unsigned int t = 0; t < TABLES; t++) {
+		before = counters(g);
+		assert_int_equal(load(g, 0, table_va(t)), 0x200);
+		after = counters(g);
+		if (after.resyncs - before.resyncs > most)
+			most = after.resyncs - before.resyncs;
+	}
+	assert_true(after.shadow_faults - faults <= TABLES / 4 + upper);
+	assert_true(most <= 4 + upper);
+	check(g);
+	end(g);
+}
+
+/* Going back stops a vCPU for nothing of what there is to be let go: that comes at later entries.
+ */
+static void leaving_is_short(void **state)
+{
+	(void)state;
+	struct tf_config c = plain;
+	c.large_backing = true;
+	if (variant.install == TF_INSTALL_CAS)
+		return; /* there is nothing to be let go */
+	struct rig *g = start(&c);
+	all_to(g, TF_NESTED);
+	load(g, 0, ROOT);
+	uint64_t whole = counters(g).nested_tables;
+	all_to(g, TF_SHADOW);
+	quiet(g, 0, 0x200000);
+	for (unsigned int i = 0; i < g->hw.cpus; i++)
+		assert_true(hw_enter(&g->hw.cpu[i]));
+	struct tf_counters before = counters(g);
+	assert_true(before.nested_tables > whole);
+	for (unsigned int i = 0; i < g->hw.cpus; i++) {
+		hw_set_mode(&g->hw.cpu[i], TF_NESTED);
+		assert_true(hw_enter(&g->hw.cpu[i]));
+	}
+	struct tf_counters after = counters(g);
+	assert_int_equal(after.remote_flushes, before.remote_flushes);
+	assert_int_equal(after.nested_tables, before.nested_tables);
+	check(g);
+	all_to(g, TF_NESTED);
+	assert_int_equal(counters(g).nested_tables, whole);
+	end(g);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tables_are_let_go),
-		cmocka_unit_test(large_pages_come_back),
-		cmocka_unit_test(one_stays),
-		cmocka_unit_test(many_tables),
+		cmocka_unit_test(tables_are_let_go), cmocka_unit_test(large_pages_come_back),
+		cmocka_unit_test(one_stays),	     cmocka_unit_test(many_tables),
+		cmocka_unit_test(arrival_is_short),  cmocka_unit_test(leaving_is_short),
 	};
 
 	if (argc > 1)

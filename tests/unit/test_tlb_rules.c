@@ -93,6 +93,32 @@ static void large_pages(void **state)
 		}
 }
 
+/* A flush finds every entry of a table that changed, wherever it is, among neighbours that all have
+ * shadows and among some that have none. */
+static void every_entry(void **state)
+{
+	(void)state;
+	for (unsigned int holes = 0; holes < 2; holes++) {
+		struct rig *g = start(&plain);
+		const uint64_t base = UINT64_C(0x40000000);
+		map(g, ROOT, base, 0, 0);
+		uint64_t pt = entry_of(g, ROOT, base, 0);
+		tag_frames(g);
+		for (uint64_t i = 0; i < 512; i++)
+			put(g, pt + 8 * i,
+			    holes && i % 3 == 0 ? 0 : (0x200 + i % 32) << 12 | X_P | X_U | X_A);
+		for (uint64_t i = 0; i < 512; i++) {
+			if (holes && i % 3 == 0)
+				continue;
+			assert_int_equal(load(g, 0, base + i * PAGE), 0x200 + i % 32);
+			edit(g, 0, pt + 8 * i, (0x220 + i % 32) << 12 | X_P | X_U | X_A);
+			assert_true(hw_write_cr3(&g->hw.cpu[0], ROOT));
+			assert_int_equal(load(g, 0, base + i * PAGE), 0x220 + i % 32);
+		}
+		end(g);
+	}
+}
+
 /* CR3 writes keep globals; what INVLPG or CR4.PGE drops is gone under every root, those too that
  * the vCPU was not on when it flushed. */
 static void globals(void **state)
@@ -236,6 +262,7 @@ int main(void)
 		cmocka_unit_test(trusted_tables_change),
 		cmocka_unit_test(rights_go),
 		cmocka_unit_test(large_pages),
+		cmocka_unit_test(every_entry),
 		cmocka_unit_test(globals),
 		cmocka_unit_test(upper_entries),
 		cmocka_unit_test(table_discarded),
