@@ -20,7 +20,8 @@ xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-siz
 	exit 1
 scripts/bochs.sh "$model" "$cpus" "$out.iso" "$out" 200 || echo "it does not power off"
 jq -es --arg text "$text" '(map(select(.ev == "error")) | length == 1 and (.[0].text | startswith($text))) and
-	(.[-1] | .ev == "end" and .reason == "error" and .code == 3 and .exits_total == 0)' "$out.hv" >/dev/null || {
+	(.[-1] | .ev == "end" and .reason == "error" and .code == 3 and .exits_total == 0 and
+	.switch_stops == {"nested": [], "shadow": []} and .undone == 0)' "$out.hv" >/dev/null || {
 	echo "not what is to be said:"
 	cut -c1-300 "$out.hv"
 	exit 1

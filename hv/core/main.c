@@ -102,6 +102,7 @@ static void create_vcpus(void)
 
 		astray += acpi.cpu_node[k] != node;
 		vm.vcpu[i] = vcpu_create(i, acpi.apic_id[k], acpi.cpu_node[k]);
+		vm.made = i + 1;
 	}
 	if (astray)
 		log_info("%u vCPUs run on CPUs of another node than their memory's", astray);
@@ -160,9 +161,7 @@ static void start_guest(void)
 		start_choice(v);
 	guest_load(&entry);
 	report_hello();
-	screen_line(
-		"Twofold: the guest starts. Its console is COM1, at 115200 baud; counters are on "
-		"COM2.");
+	screen_line("the guest starts; its console is COM1 (115200 baud), counters on COM2");
 	if (vm.automatic)
 		report_calibration();
 	vm.start_tsc = x86_rdtsc();

@@ -43,21 +43,11 @@ static const char *const kind_name[KINDS] = {
 	[KIND_OTHER] = "other",
 };
 
-/* vCPUs, as far as they are made: the VM may end before. */
-static unsigned int cpus_there(void)
-{
-	unsigned int n = 0;
-
-	while (n < vm.cpus && vm.vcpu[n])
-		n++;
-	return n;
-}
-
 static uint64_t sum_of(enum exit_kind k, bool cycles)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < cpus_there(); i++) {
+	for (unsigned int i = 0; i < vm.made; i++) {
 		const struct exit_stats *s = &vm.vcpu[i]->stats;
 
 		sum += __atomic_load_n(cycles ? &s->cycles[k] : &s->count[k], __ATOMIC_RELAXED);
@@ -152,7 +142,7 @@ static void read_groups(void)
 			continue;
 		groups.group[n].number = g;
 		groups.group[n].vcpus = 0;
-		for (unsigned int i = 0; i < cpus_there(); i++)
+		for (unsigned int i = 0; i < vm.made; i++)
 			groups.group[n].vcpus += cpuset_has(&in, i);
 		n++;
 	}
@@ -224,7 +214,7 @@ static void put_stops(enum tf_mode to)
 	for (unsigned int bin = 0; bin < SPREAD_BINS; bin++) {
 		uint64_t n = 0;
 
-		for (unsigned int i = 0; i < vm.cpus; i++)
+		for (unsigned int i = 0; i < vm.made; i++)
 			n += __atomic_load_n(&vm.vcpu[i]->switches.stops[to][bin],
 					     __ATOMIC_RELAXED);
 		if (!n)
@@ -241,7 +231,7 @@ static void put_switches(void)
 {
 	uint64_t count = 0, cycles = 0, most = 0;
 
-	for (unsigned int i = 0; i < cpus_there(); i++) {
+	for (unsigned int i = 0; i < vm.made; i++) {
 		const struct switch_stats *s = &vm.vcpu[i]->switches;
 		uint64_t max = __atomic_load_n(&s->cycles_max, __ATOMIC_RELAXED);
 
@@ -287,7 +277,7 @@ static void put_choice(void)
 	uint64_t mode[2] = {0, 0}, cycles = 0, samples = 0, windows = 0, entries = 0;
 	uint64_t stolen = 0;
 
-	for (unsigned int i = 0; i < cpus_there(); i++) {
+	for (unsigned int i = 0; i < vm.made; i++) {
 		const struct vcpu *v = vm.vcpu[i];
 
 		for (unsigned int k = 0; k < 2; k++)
@@ -323,9 +313,8 @@ static uint64_t undone(void)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < vm.cpus; i++)
-		if (vm.vcpu[i])
-			sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < vm.made; i++)
+		sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
 	return sum;
 }
 
@@ -341,7 +330,7 @@ static void put_flushes(void)
 	for (unsigned int k = 0; k < FLUSH_KINDS; k++) {
 		uint64_t sum = 0;
 
-		for (unsigned int i = 0; i < cpus_there(); i++)
+		for (unsigned int i = 0; i < vm.made; i++)
 			sum += __atomic_load_n(&vm.vcpu[i]->flushes[k], __ATOMIC_RELAXED);
 		json_number(name[k], sum);
 	}

@@ -22,7 +22,8 @@ struct vm {
 	bool switches;	   /* the mode may change while the guest runs */
 	bool automatic;	   /* by the engine's choice */
 	unsigned int cpus;
-	uint64_t mem; /* bytes of guest RAM */
+	unsigned int made; /* vCPUs that there are by now: the VM may end before */
+	uint64_t mem;	   /* bytes of guest RAM */
 	struct nodes nodes;
 	bool watch_cr4;	  /* all writes of CR4 are to exit: it has features that CPUID hides */
 	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
