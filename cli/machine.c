@@ -91,13 +91,20 @@ char *machine_words(const struct machine_kind *k, const struct options *o)
 	return text;
 }
 
-void machine_put_guest_words(FILE *f, const struct load *l)
+char *machine_guest_words(const struct load *l)
 {
 	const char *append = l->options->append ? l->options->append : "";
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
 
+	if (!f)
+		abort();
 	/* A stock kernel needs to be told of the serial line only. */
 	if (l->kernel->kind == KERNEL_BZIMAGE && !strstr(append, "console="))
 		fputs(" console=ttyS0", f);
 	if (*append)
 		fprintf(f, " %s", append);
+	fclose(f);
+	return text;
 }

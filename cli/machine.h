@@ -58,7 +58,8 @@ unsigned long long machine_mib(const struct load *l);
 /* What the hypervisor is told: its command line; allocated. */
 char *machine_words(const struct machine_kind *k, const struct options *o);
 
-/* The guest's command line, as it follows the kernel's name: empty, or words after a blank each. */
-void machine_put_guest_words(FILE *f, const struct load *l);
+/* The guest's command line, as it follows the kernel's name: empty, or words after a blank each;
+ * allocated. */
+char *machine_guest_words(const struct load *l);
 
 #endif

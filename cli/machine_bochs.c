@@ -132,25 +132,18 @@ static char *configuration(const struct machine_kind *k, const struct process *p
 
 static int cd_make(const struct machine_kind *k, const struct load *l)
 {
-	char *guest_words = NULL;
-	size_t n;
-	FILE *f = open_memstream(&guest_words, &n);
+	char *words = machine_guest_words(l);
 	struct iso iso = {
 		.hv = open(l->hv, O_RDONLY | O_CLOEXEC),
 		.kernel = &l->kernel->file,
 		.initrd = l->initrd,
 		.hv_words = machine_words(k, l->options),
+		.guest_words = words,
 	};
-	int fd;
+	int fd = iso_make(&iso);
 
-	if (!f)
-		abort();
-	machine_put_guest_words(f, l);
-	fclose(f);
-	iso.guest_words = guest_words;
-	fd = iso_make(&iso);
 	close(iso.hv);
-	free(guest_words);
+	free(words);
 	return fd;
 }
 
@@ -192,28 +185,13 @@ static bool is_word(const char *line, size_t n)
 	return n && *line == '[';
 }
 
-const struct machine_kind machine_bochs_intel = {
-	.option = "bochs-intel",
-	.name = "Bochs",
-	.cpu = "corei7_skylake_x",
-	.how = "corei7_skylake_x",
-	.silence = SILENCE_S,
-	.find = find,
-	.version = version,
-	.check = check,
-	.start = start,
-	.is_word = is_word,
-};
+/* One for each vendor: they differ by the CPU alone. */
+#define BOCHS_KIND(opt, model)                                                                     \
+	{                                                                                          \
+		.option = (opt), .name = "Bochs", .cpu = (model), .how = (model),                  \
+		.silence = SILENCE_S, .find = find, .version = version, .check = check,            \
+		.start = start, .is_word = is_word,                                                \
+	}
 
-const struct machine_kind machine_bochs_amd = {
-	.option = "bochs-amd",
-	.name = "Bochs",
-	.cpu = "ryzen",
-	.how = "ryzen",
-	.silence = SILENCE_S,
-	.find = find,
-	.version = version,
-	.check = check,
-	.start = start,
-	.is_word = is_word,
-};
+const struct machine_kind machine_bochs_intel = BOCHS_KIND("bochs-intel", "corei7_skylake_x");
+const struct machine_kind machine_bochs_amd = BOCHS_KIND("bochs-amd", "ryzen");

@@ -49,15 +49,10 @@ static void put_quoted(FILE *f, const char *text)
 /* Modules as QEMU's multiboot loader wants them: "FILE words,FILE". */
 static char *modules(const struct load *l)
 {
-	char *text = NULL, *words = NULL;
+	char *text = NULL, *words = machine_guest_words(l);
 	size_t n;
-	FILE *f = open_memstream(&words, &n);
+	FILE *f = open_memstream(&text, &n);
 
-	if (!f)
-		abort();
-	machine_put_guest_words(f, l);
-	fclose(f);
-	f = open_memstream(&text, &n);
 	if (!f)
 		abort();
 	fprintf(f, "/proc/self/fd/%d", l->kernel->file.fd);

@@ -240,7 +240,7 @@ static int seconds_set(double *seconds, const char *option, const char *arg)
 	return 0;
 }
 
-static int file_set(const char **to, const char *option, const char *arg)
+int options_file(const char **to, const char *option, const char *arg)
 {
 	if (!*arg) {
 		say("--%s: the file name is empty", option);
@@ -269,16 +269,16 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'k':
-		status = file_set(&o->kernel, "kernel", arg);
+		status = options_file(&o->kernel, "kernel", arg);
 		break;
 	case 'i':
-		status = file_set(&o->initrd, "initrd", arg);
+		status = options_file(&o->initrd, "initrd", arg);
 		break;
 	case 's':
-		status = file_set(&o->stats, "stats", arg);
+		status = options_file(&o->stats, "stats", arg);
 		break;
 	case 'T':
-		status = file_set(&o->trace, "trace", arg);
+		status = options_file(&o->trace, "trace", arg);
 		break;
 	case 'a':
 		status = append_set(o, arg);

@@ -44,6 +44,9 @@ struct options {
  * options_init(). */
 extern const struct argp options_argp;
 void options_init(struct options *o);
+/* What --OPTION names: *to points to ARG then. 0, or the status to exit with (one line was said).
+ */
+int options_file(const char **to, const char *option, const char *arg);
 /* When all are taken: do they fit together, and the machine? 0, or the status to exit with (one
  * line was said). */
 int options_settle(struct options *o);

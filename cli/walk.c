@@ -122,16 +122,6 @@ static int access_set(struct command *c, const char *arg)
 	return 0;
 }
 
-static int html_set(struct command *c, const char *arg)
-{
-	if (!*arg) {
-		say("--html: the file name is empty");
-		return EXIT_BAD_USAGE;
-	}
-	c->page = arg;
-	return 0;
-}
-
 static error_t option_take(int key, char *arg, struct argp_state *state)
 {
 	struct command *c = state->input;
@@ -151,7 +141,7 @@ static error_t option_take(int key, char *arg, struct argp_state *state)
 		status = access_set(c, arg);
 		break;
 	case KEY_HTML:
-		status = html_set(c, arg);
+		status = options_file(&c->page, "html", arg);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -21,44 +21,24 @@
 #define EPT_D	 (UINT64_C(1) << 9)
 #define EPT_ADDR UINT64_C(0x000ffffffffff000)
 
+#define FMT_EPT_COMMON                                                                             \
+	.levels = 4, .index_bits = 9, .address_bits = 48, .entry_bytes = 8, .leaves = 7,           \
+	.writable = true, .present = EPT_R | EPT_W | EPT_X, .large = EPT_PS, .addr = EPT_ADDR,     \
+	.r = EPT_R, .w = EPT_W, .x = EPT_X, .leaf_bits = EPT_WB | EPT_IPAT,                        \
+	.flush = TF_FLUSH_NESTED
+
 static const struct fmt fmt_ept = {
 	.name = "EPT",
-	.levels = 4,
-	.index_bits = 9,
-	.address_bits = 48,
-	.entry_bytes = 8,
-	.leaves = 7,
-	.writable = true,
-	.present = EPT_R | EPT_W | EPT_X,
-	.large = EPT_PS,
-	.addr = EPT_ADDR,
-	.r = EPT_R,
-	.w = EPT_W,
-	.x = EPT_X,
+	FMT_EPT_COMMON,
 	.a = EPT_A,
 	.d = EPT_D,
 	.table_bits = EPT_R | EPT_W | EPT_X | EPT_A,
-	.leaf_bits = EPT_WB | EPT_IPAT,
-	.flush = TF_FLUSH_NESTED,
 };
 
 static const struct fmt fmt_ept_no_ad = {
 	.name = "EPT without A and D",
-	.levels = 4,
-	.index_bits = 9,
-	.address_bits = 48,
-	.entry_bytes = 8,
-	.leaves = 7,
-	.writable = true,
-	.present = EPT_R | EPT_W | EPT_X,
-	.large = EPT_PS,
-	.addr = EPT_ADDR,
-	.r = EPT_R,
-	.w = EPT_W,
-	.x = EPT_X,
+	FMT_EPT_COMMON,
 	.table_bits = EPT_R | EPT_W | EPT_X,
-	.leaf_bits = EPT_WB | EPT_IPAT,
-	.flush = TF_FLUSH_NESTED,
 };
 
 _Static_assert(((EPT_R | EPT_W | EPT_X | EPT_WB | EPT_IPAT | EPT_PS | EPT_A | EPT_D) & EPT_ADDR) ==

@@ -137,7 +137,7 @@ void guest_set_entry(struct vcpu *v, const struct load_entry *e)
 {
 	struct tf_regs r;
 
-	vendor->start(v, e);
+	vcpu_start(v, e);
 	vcpu_read_regs(v, &r);
 	tf_vcpu_set_regs(v->mmu, &r);
 	v->state = VCPU_RUNNING;

@@ -8,6 +8,7 @@
 #include "core/vm.h"
 #include "cpu/apic.h"
 #include "cpu/x86.h"
+#include "load/load.h"
 #include "mem/pages.h"
 #include "virt/virt.h"
 
@@ -69,6 +70,24 @@ void vcpu_reset(struct vcpu *v, uint8_t sipi_vector)
 	vcpu_read_regs(v, &regs);
 	tf_vcpu_set_regs(v->mmu, &regs);
 	vcpu_forget_insns(v);
+}
+
+void vcpu_start(struct vcpu *v, const struct load_entry *e)
+{
+	v->guest = (struct guest){
+		.rip = e->rip,
+		.rflags = e->rflags | 2,
+		.cr0 = e->cr0,
+		.cr3 = e->cr3,
+		.cr4 = e->cr4,
+		.efer = e->efer,
+	};
+	v->gpr[REG_RAX] = e->rax;
+	v->gpr[REG_RBX] = e->rbx;
+	v->gpr[REG_RDX] = 0;
+	v->gpr[REG_RSI] = e->rsi;
+	v->gpr[REG_RSP] = e->rsp;
+	vendor->start(v, e);
 }
 
 static bool is_contributory(uint64_t vector)

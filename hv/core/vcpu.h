@@ -235,6 +235,9 @@ void vcpu_request(struct vcpu *v, uint32_t req);
 /* Registers and segments as after INIT (APM vol. 2, 14.1.3), with CS:IP at sipi_vector << 12. */
 void vcpu_reset(struct vcpu *v, uint8_t sipi_vector);
 
+/* Registers and segments as the loader wants them; after a reset. */
+void vcpu_start(struct vcpu *v, const struct load_entry *e);
+
 /* Queue an exception for the next entry. On top of an exception whose delivery was under way it
  * becomes #DF or a triple fault, as APM vol. 2, 8.2.9 says. */
 void vcpu_inject(struct vcpu *v, unsigned int vector, uint32_t error);

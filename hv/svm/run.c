@@ -67,8 +67,7 @@ static void put_event(struct vcpu *v)
 
 	c->event_inj = v->event;
 	c->int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
-	if (v->virq >= 0 && svm_cpu.virq_late && !v->event && (v->guest.rflags & RFLAGS_IF) &&
-	    !v->guest.int_shadow)
+	if (v->virq >= 0 && svm_cpu.virq_late && !v->event && guest_takes_interrupts(&v->guest))
 		c->event_inj = EVENT_VALID | EVENT_TYPE_INTR | (uint64_t)v->virq;
 	else if (v->virq >= 0)
 		c->int_ctl |= V_IRQ | V_IGN_TPR | (uint64_t)(v->virq >> 4) << V_PRIO_SHIFT |
@@ -147,13 +146,6 @@ static void take_event(struct vcpu *v)
 	v->exit.cr8 = (uint8_t)(c->int_ctl & V_TPR_MASK);
 }
 
-static enum insn_mode mode_of(const struct vmcb_save *s)
-{
-	if ((s->efer & EFER_LMA) && (s->cs.attrib & SEG_L))
-		return INSN_64;
-	return s->cs.attrib & SEG_DB ? INSN_32 : INSN_16;
-}
-
 __attribute__((hot)) void svm_leave(struct vcpu *v)
 {
 	const struct vmcb *b = vmcb_of(v);
@@ -170,8 +162,7 @@ __attribute__((hot)) void svm_leave(struct vcpu *v)
 	if (!v->shadow)
 		g->cr3 = s->cr3;
 	g->cpl = s->cpl;
-	g->mode = mode_of(s);
-	g->cs_l = s->cs.attrib & SEG_L;
+	guest_take_code(g, s->cs.attrib & SEG_L, s->cs.attrib & SEG_DB);
 	g->int_shadow = b->ctl.int_state & VMCB_INT_SHADOW;
 	take_event(v);
 	svm_decode(v);

@@ -84,10 +84,7 @@ void svm_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
 	s->cs = segment(cs);
 	s->ss = segment(ss);
 	g->cpl = s->cpl = ss->attrib >> 5 & 3;
-	g->cs_l = cs->attrib & SEG_L;
-	g->mode = (g->efer & EFER_LMA) && g->cs_l ? INSN_64
-		  : cs->attrib & SEG_DB		  ? INSN_32
-						  : INSN_16;
+	guest_take_code(g, cs->attrib & SEG_L, cs->attrib & SEG_DB);
 }
 
 void svm_start(struct vcpu *v, const struct load_entry *e)
@@ -100,20 +97,7 @@ void svm_start(struct vcpu *v, const struct load_entry *e)
 	s->gdtr.limit = e->gdt_limit;
 	s->idtr.base = e->idt_base;
 	s->idtr.limit = e->idt_limit;
-	v->guest = (struct guest){
-		.rip = e->rip,
-		.rflags = e->rflags | 2,
-		.cr0 = e->cr0,
-		.cr3 = e->cr3,
-		.cr4 = e->cr4,
-		.efer = e->efer,
-	};
 	svm_set_code_and_stack(v, &e->cs, &e->data);
-	v->gpr[REG_RAX] = e->rax;
-	v->gpr[REG_RBX] = e->rbx;
-	v->gpr[REG_RDX] = 0;
-	v->gpr[REG_RSI] = e->rsi;
-	v->gpr[REG_RSP] = e->rsp;
 	x86_vmload(vmcb_pa(v));
 }
 

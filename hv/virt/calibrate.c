@@ -158,7 +158,7 @@ static void start_loop(struct vcpu *v, const struct loop *l)
 		.idt_limit = TF_PAGE_SIZE - 1,
 	};
 
-	vendor->start(v, &e);
+	vcpu_start(v, &e);
 	v->gpr[REG_RDI] = l->rdi;
 	v->gpr[REG_RSI] = l->rsi;
 	v->gpr[REG_R8] = l->r8;

@@ -212,6 +212,11 @@ __attribute__((hot)) void virt_exit(struct vcpu *v)
 		v->kind = KIND_INTR;
 		vendor->window();
 		break;
+	case EXIT_TIMER:
+		v->kind = KIND_INTR;
+		v->timer_fired = true;
+		v->armed = 0;
+		break;
 	case EXIT_NMI:
 		/* It stays pending, and no entry would succeed, until it is let in. */
 		v->kind = KIND_NMI;

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cpu/x86.h"
+#include "decode/decode.h"
+
 /* The control registers that exits look at. They are the guest's own, whatever it runs on: what a
  * shadow root, or the vendor, needs otherwise goes into the control block alone. General registers
  * are in struct vcpu. */
@@ -19,6 +22,19 @@ struct guest {
 	bool cs_l;	 /* CS.L, whatever EFER.LMA is */
 	bool int_shadow; /* after STI or MOV to SS: no interrupt before the next instruction */
 };
+
+/* The mode of its code follows CS.L, CS.D and EFER.LMA. */
+static inline void guest_take_code(struct guest *g, bool l, bool d)
+{
+	g->cs_l = l;
+	g->mode = (g->efer & EFER_LMA) && l ? INSN_64 : d ? INSN_32 : INSN_16;
+}
+
+/* Would it take an interrupt now? */
+static inline bool guest_takes_interrupts(const struct guest *g)
+{
+	return (g->rflags & RFLAGS_IF) && !g->int_shadow;
+}
 
 enum exit_reason {
 	EXIT_INTERRUPT, /* the host's, still pending */

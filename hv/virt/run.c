@@ -102,9 +102,8 @@ static void timer_work(struct vcpu *v)
 		v->guest_deadline = 0;
 		lapic_timer_check(&v->apic);
 	}
-	if (v->index == 0 && now >= next_report) {
+	if (v->index == 0 && now >= next_report)
 		report(now);
-	}
 	if (v->index == 0 && next_regroup && now >= next_regroup) {
 		next_regroup = now + (uint64_t)vm.tsc_khz * cmdline.regroup_ms;
 		regroup();
@@ -235,7 +234,6 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 /* Choose what goes in with this entry. */
 __attribute__((hot)) static void load_event(struct vcpu *v)
 {
-	bool open = (v->guest.rflags & RFLAGS_IF) && !v->guest.int_shadow;
 	int vector;
 
 	if (!v->event && v->nmi_pending && !v->nmi_blocked) {
@@ -244,7 +242,7 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 		vendor->nmi_watch(v);
 		v->event = EVENT_VALID | EVENT_TYPE_NMI | EXC_NMI;
 	}
-	if (!v->event && v->event_later && open) {
+	if (!v->event && v->event_later && guest_takes_interrupts(&v->guest)) {
 		v->event = v->event_later;
 		v->event_later = 0;
 	}
@@ -343,19 +341,9 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 			continue;
 		}
 		enter(v);
-		if (v->exit.reason == EXIT_INTERRUPT || v->exit.reason == EXIT_TIMER) {
-			v->kind = KIND_INTR;
-			if (v->exit.reason == EXIT_TIMER) {
-				v->timer_fired = true;
-				v->armed = 0;
-			} else {
-				vendor->window();
-			}
-			if (v->timer_fired && v->meter.armed)
-				meter_timed(v);
-		} else {
-			virt_exit(v);
-		}
+		virt_exit(v);
+		if (v->kind == KIND_INTR && v->timer_fired && v->meter.armed)
+			meter_timed(v);
 		if (vm.automatic && vcpu_awake(v) >= v->meter.look)
 			meter_exit(v);
 		if (walk.wanted)

@@ -59,7 +59,8 @@ struct vendor {
 	/* The control block as after INIT (CS:IP at sipi_vector << 12), v->guest with it; the
 	 * wishes above are taken over at the next prepare(). */
 	void (*reset)(struct vcpu *v, uint8_t sipi_vector);
-	/* Registers, segments and general registers as the loader wants them; after a reset. */
+	/* Segments and descriptor tables as the loader wants them; v->guest is set. After a reset:
+	 * vcpu_start(). */
 	void (*start)(struct vcpu *v, const struct load_entry *e);
 
 	/* From now on the host's interrupts wait, as they do while the guest is out; window() lets

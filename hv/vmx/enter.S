@@ -8,6 +8,7 @@
  * from its reset on, for the hypervisor uses none of them. SDM vol. 3, 27, 28.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include "virt/enter.inc"
 #include "vmx/vmcs.h"
 
 	.section .text.hot.vmx_enter, "ax"
@@ -15,13 +16,7 @@
 	.globl vmx_enter, vmx_exited
 	.align 64
 vmx_enter:
-	push %rbx
-	push %rbp
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	push %rdi
+	enter_push
 	cmp %rsp, (%rsi)
 	je 1f
 	mov %rsp, (%rsi)
@@ -29,20 +24,7 @@ vmx_enter:
 	vmwrite %rsp, %rax
 1:	test %dl, %dl
 	mov 0x00(%rdi), %rax
-	mov 0x08(%rdi), %rcx
-	mov 0x10(%rdi), %rdx
-	mov 0x18(%rdi), %rbx
-	mov 0x28(%rdi), %rbp
-	mov 0x30(%rdi), %rsi
-	mov 0x40(%rdi), %r8
-	mov 0x48(%rdi), %r9
-	mov 0x50(%rdi), %r10
-	mov 0x58(%rdi), %r11
-	mov 0x60(%rdi), %r12
-	mov 0x68(%rdi), %r13
-	mov 0x70(%rdi), %r14
-	mov 0x78(%rdi), %r15
-	mov 0x38(%rdi), %rdi
+	enter_load
 	jz 2f
 	vmresume
 	jmp 3f
@@ -58,29 +40,12 @@ vmx_exited:
 	push %rdi
 	mov 8(%rsp), %rdi
 	mov %rax, 0x00(%rdi)
-	mov %rcx, 0x08(%rdi)
-	mov %rdx, 0x10(%rdi)
-	mov %rbx, 0x18(%rdi)
-	mov %rbp, 0x28(%rdi)
-	mov %rsi, 0x30(%rdi)
+	enter_save
 	pop %rax
 	mov %rax, 0x38(%rdi)
-	mov %r8, 0x40(%rdi)
-	mov %r9, 0x48(%rdi)
-	mov %r10, 0x50(%rdi)
-	mov %r11, 0x58(%rdi)
-	mov %r12, 0x60(%rdi)
-	mov %r13, 0x68(%rdi)
-	mov %r14, 0x70(%rdi)
-	mov %r15, 0x78(%rdi)
 	pop %rdi
 	xor %eax, %eax
-4:	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbp
-	pop %rbx
+4:	enter_pop
 	ret
 
 	.section .note.GNU-stack, "", @progbits

@@ -39,7 +39,7 @@ void vmx_probe(struct vcpu *v)
 	};
 
 	vmx_reset(v, 0);
-	vmx_start(v, &e);
+	vcpu_start(v, &e);
 	v->shadow = true;
 	v->root = e.cr3;
 	v->flush = TF_FLUSH_ALL;
@@ -47,7 +47,7 @@ void vmx_probe(struct vcpu *v)
 	apic_send(v->host_apic_id, VECTOR_KICK);
 	vmx_run(v);
 	vmx_leave(v);
-	__asm__ volatile("sti\n\tnop\n\tcli" ::: "memory");
+	vendor->window();
 	v->shadow = false;
 	if (v->exit.reason != EXIT_INTERRUPT && v->exit.reason != EXIT_HLT) {
 		vmx_dump(v);

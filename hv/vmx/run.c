@@ -13,10 +13,6 @@
 #include "vmx/convert.h"
 #include "vmx/vmx.h"
 
-#define RIGHTS_L   (1u << 13)
-#define RIGHTS_DB  (1u << 14)
-#define RIGHTS_DPL (3u << 5)
-
 #define CR0_GUESTS (CR0_TS | CR0_MP) /* bits that the guest changes without an exit */
 
 static inline void put(const struct vmx *x, enum vmcs_field field, uint64_t *has, uint64_t value)
@@ -169,11 +165,6 @@ static void prepare_registers(struct vcpu *v, struct vmx *x)
 	}
 }
 
-static bool takes_interrupts(const struct guest *g)
-{
-	return (g->rflags & RFLAGS_IF) && !g->int_shadow;
-}
-
 /* An event goes in by injection, an offered interrupt too if it can; else the CPU exits as soon as
  * it could. */
 static void prepare_event(struct vcpu *v, struct vmx *x)
@@ -189,7 +180,7 @@ static void prepare_event(struct vcpu *v, struct vmx *x)
 		 * entry fail. */
 		if ((v->event & EVENT_TYPE_MASK) == EVENT_TYPE_NMI)
 			x->blocking_now = 0;
-	} else if (v->virq >= 0 && takes_interrupts(&v->guest)) {
+	} else if (v->virq >= 0 && guest_takes_interrupts(&v->guest)) {
 		info = INTERRUPTION_VALID | (uint32_t)EVENT_TYPE_INTR | (uint32_t)v->virq;
 		x->offered = true;
 	}
@@ -248,18 +239,10 @@ __attribute__((hot)) void vmx_run(struct vcpu *v)
 
 /* ---- after an exit ---- */
 
-void vmx_take_code_segment(struct guest *g, uint32_t rights)
-{
-	g->cs_l = rights & RIGHTS_L;
-	if ((g->efer & EFER_LMA) && g->cs_l)
-		g->mode = INSN_64;
-	else
-		g->mode = rights & RIGHTS_DB ? INSN_32 : INSN_16;
-}
-
 static void leave_registers(struct vcpu *v, struct vmx *x)
 {
 	struct guest *g = &v->guest;
+	uint64_t cs;
 
 	g->rip = x->rip = vmx_read(VMCS_GUEST_RIP);
 	g->rflags = x->rflags = vmx_read(VMCS_GUEST_RFLAGS);
@@ -274,7 +257,8 @@ static void leave_registers(struct vcpu *v, struct vmx *x)
 	if (!v->shadow && !x->flat)
 		g->cr3 = x->cr3 = vmx_read(VMCS_GUEST_CR3);
 	g->cpl = (vmx_read(VMCS_GUEST_SS_RIGHTS) & RIGHTS_DPL) >> 5;
-	vmx_take_code_segment(g, (uint32_t)vmx_read(VMCS_GUEST_CS_RIGHTS));
+	cs = vmx_read(VMCS_GUEST_CS_RIGHTS);
+	guest_take_code(g, cs & RIGHTS_L, cs & RIGHTS_DB);
 	x->blocking = x->blocking_now = (uint32_t)vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
 	g->int_shadow = x->blocking & BLOCKING_SHADOW;
 	x->info = 0; /* the CPU clears the valid bit */

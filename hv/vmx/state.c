@@ -211,10 +211,12 @@ void vmx_reset(struct vcpu *v, uint8_t sipi_vector)
 void vmx_set_code_and_stack(struct vcpu *v, const struct load_segment *cs,
 			    const struct load_segment *ss)
 {
+	uint32_t rights = vmx_rights(cs->attrib);
+
 	set_segment(INSN_CS, cs);
 	set_segment(INSN_SS, ss);
 	v->guest.cpl = ss->attrib >> 5 & 3;
-	vmx_take_code_segment(&v->guest, vmx_rights(cs->attrib));
+	guest_take_code(&v->guest, rights & RIGHTS_L, rights & RIGHTS_DB);
 }
 
 uint64_t vmx_gdt_base(const struct vcpu *v)
@@ -229,20 +231,7 @@ void vmx_start(struct vcpu *v, const struct load_entry *e)
 		set_segment(n, &e->data);
 	set_segment(SEG_TR, &e->tr);
 	set_tables(e->gdt_base, e->gdt_limit, e->idt_base, e->idt_limit);
-	v->guest = (struct guest){
-		.rip = e->rip,
-		.rflags = e->rflags | 2,
-		.cr0 = e->cr0,
-		.cr3 = e->cr3,
-		.cr4 = e->cr4,
-		.efer = e->efer,
-	};
 	vmx_set_code_and_stack(v, &e->cs, &e->data);
-	v->gpr[REG_RAX] = e->rax;
-	v->gpr[REG_RBX] = e->rbx;
-	v->gpr[REG_RDX] = 0;
-	v->gpr[REG_RSI] = e->rsi;
-	v->gpr[REG_RSP] = e->rsp;
 }
 
 void vmx_segment_bases(const struct vcpu *v, uint64_t base[6])

@@ -163,6 +163,9 @@ enum vmcs_field {
 #define BLOCKING_SHADOW (BLOCKING_STI | BLOCKING_MOV_SS)
 #define BLOCKING_NMI	(1u << 3)
 
+#define RIGHTS_DPL	(3u << 5)
+#define RIGHTS_L	(1u << 13)
+#define RIGHTS_DB	(1u << 14)
 #define RIGHTS_UNUSABLE (1u << 16)
 
 /* Exit qualification of an EPT violation. */

@@ -71,8 +71,6 @@ void vmx_dump(const struct vcpu *v);
 void vmx_prepare(struct vcpu *v);
 void vmx_run(struct vcpu *v);
 void vmx_leave(struct vcpu *v);
-/* The guest's mode, which follows CS and EFER.LMA. */
-void vmx_take_code_segment(struct guest *g, uint32_t rights);
 
 /* An NMI came while the guest is out, and may have been meant for it: the next entry ends at once.
  */
