@@ -101,6 +101,17 @@ static void make_room(uint64_t *const *sum, unsigned int sums, uint64_t *cycles,
 	*cycles = keep;
 }
 
+/* What was found of misses counts for less as time goes by, be the new looks as short as they may:
+ * work that seldom stays long would else be judged by what it did before. */
+#define MISSES_AGE_MS 200u
+
+static void misses_age(const struct choice *c, struct rates *r, uint64_t cycles)
+{
+	uint64_t span = MISSES_AGE_MS * c->conf.clock_khz;
+	r->misses -= scale(r->misses, cycles, span + cycles);
+	r->miss_cycles -= scale(r->miss_cycles, cycles, span + cycles);
+}
+
 static void misses_take(const struct choice *c, struct rates *to, uint64_t n, uint64_t cycles)
 {
 	uint64_t *const sum[] = {&to->misses};
@@ -123,6 +134,7 @@ static void rates_take(const struct choice *c, struct rates *to, const struct tf
 		to->invlpgs += r->invlpgs << 8;
 		to->event_cycles += cycles << 8;
 	}
+	misses_age(c, to, without(r->cycles, lost));
 	if (r->counted_cycles) { /* all of them: nothing to be made up for by those before */
 		to->misses = r->tlb_misses << 8;
 		to->miss_cycles = r->counted_cycles << 8;

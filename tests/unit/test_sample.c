@@ -391,6 +391,31 @@ static void void_samples(void **state)
 	}
 }
 
+/* Work that stays for short looks only is judged by them before long, not by what it did before. */
+static void short_looks(void **state)
+{
+	(void)state;
+	const struct tf_reading seconds = {.cycles = 4000 * KHZ};
+	for (unsigned int m = 0; m < 2; m++) {
+		uint64_t root;
+		struct rig *g = begin_in(both[m], true, false, &root);
+		struct rng r = {9};
+		uint64_t n = usual(g, &r);
+		struct tf_verdict v;
+		for (unsigned int i = 0; i < 3; i++)
+			tf_choice_note(g->hw.cpu[0].v, &g->hw.cpu[0].r, &seconds, &v);
+		/* Time alone tells nothing new. */
+		assert_in_range(found(g), n * 9 / 10, n * 11 / 10);
+		assert_true(sample_begin(g, 0));
+		hw_leave(&g->hw.cpu[0]);
+		tf_sample_end(g->hw.cpu[0].v,
+			      KHZ); /* of a millisecond, in which nothing was touched */
+		assert_in_range(found(g), 1, n / 2);
+		check(g);
+		end(g);
+	}
+}
+
 /* The pages, their tables, and the root go while a sample is under way. */
 static void memory_goes(void **state)
 {
@@ -501,6 +526,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(accessed_bits_of_what_is_mapped),
 		cmocka_unit_test(invisible),
 		cmocka_unit_test(void_samples),
+		cmocka_unit_test(short_looks),
 		cmocka_unit_test(memory_goes),
 		cmocka_unit_test(nothing_to_sample),
 		cmocka_unit_test(no_memory),
