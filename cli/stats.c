@@ -87,6 +87,7 @@ static const char *const promised[] = {
 	"vcpu_switches",
 	"switch_cycles",
 	"switch_cycles_max",
+	"switch_stop_cycles",
 	"switch_stops",
 	"switch_stop_median",
 	"policy",

@@ -97,15 +97,15 @@ static bool is_loaded(const struct tf_vcpu *v, const struct mmu_mode *m)
 	       __atomic_load_n(&v->wanted, __ATOMIC_RELAXED) == v->joined;
 }
 
-/* Leave the mode that it ran in for another one. */
-static void change_mode(struct op *op, struct tf_vcpu *v, const struct mmu_mode *m)
+/* Leave the mode that it ran in for another one. `met`: its address space's mode is no news. */
+static void change_mode(struct op *op, struct tf_vcpu *v, const struct mmu_mode *m, bool met)
 {
 	group_lock(op, v->group);
 	if (v->running)
 		v->running->leave(v);
 	/* Who comes and goes with its address space reads all that is unsync each time: so it is
 	 * trusted soon, and coming back costs next to nothing. */
-	if (spaces_any_shadow(v->vm))
+	if (spaces_any_shadow(v->vm) && met)
 		v->arrived = false;
 	v->running = m;
 	v->flush |= TF_FLUSH_LINEAR;
@@ -123,11 +123,33 @@ static void load_empty(struct op *op, struct tf_vcpu *v, hpa_t *root)
 	*root = v->vm->empty;
 }
 
-static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *root)
+/* See to the gates of what it leaves and of what it comes to; not while it is stopped for its mode.
+ */
+static void see_to_gates(struct op *op, struct tf_vcpu *v, const struct mmu_mode *m, bool stopped)
 {
 	struct tf_vm *vm = v->vm;
+	const gfn_t root = gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	if (v->gate.v && !stopped) {
+		gate_close(op, vm, v->gate);
+		v->gate = gfn(0);
+	}
+	if (m != &mode_shadow || !spaces_any_shadow(vm))
+		return;
+	if (!stopped) {
+		gate_close(op, vm, root);
+		return;
+	}
+	v->gate = root;
+	__atomic_store_n(&v->chores, true, __ATOMIC_RELAXED);
+}
+
+static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, struct tf_load *out)
+{
+	struct tf_vm *vm = v->vm;
+	hpa_t *root = &v->root_page;
 	struct op op;
 	enum tf_status s;
+	out->switched = v->running != m && space_meet(v);
 	vm_op_begin(&op, vm);
 	if (__atomic_load_n(&v->wanted, __ATOMIC_ACQUIRE) != v->joined)
 		group_join(&op, v);
@@ -136,7 +158,7 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 			 __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW ||
 				 spaces_any_shadow(vm));
 	if (v->running != m)
-		change_mode(&op, v, m);
+		change_mode(&op, v, m, !out->switched);
 	else
 		group_chores(&op, v); /* not while it is stopped for its mode */
 	for (;;) {
@@ -152,8 +174,8 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, hpa_t *r
 		}
 		break;
 	}
-	if (s == TF_OK && m == &mode_shadow && spaces_any_shadow(vm))
-		gate_close(&op, vm, gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT));
+	if (s == TF_OK)
+		see_to_gates(&op, v, m, out->switched);
 	if (__atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW && spaces_any_shadow(vm))
 		space_note_load(v, m == &mode_shadow);
 	vm_op_end(&op, vm);
@@ -165,9 +187,11 @@ __attribute__((hot)) enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_lo
 	bool shadow = __atomic_load_n(&v->mode, __ATOMIC_RELAXED) == TF_SHADOW &&
 		      shadow_is_possible(&v->cpu.r) && space_wants_shadow(v);
 	const struct mmu_mode *m = shadow ? &mode_shadow : &mode_nested;
+	out->switched = false;
+	v->chooser.stays = false;
 	/* Most often there is nothing to do but to hand out the root again, without the lock. */
 	if (!is_loaded(v, m)) {
-		enum tf_status s = load(v, m, &v->root_page);
+		enum tf_status s = load(v, m, out);
 		if (s != TF_OK)
 			return s;
 	}

@@ -346,6 +346,8 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 		/* A price that was doubled after a mistake has room for what the mistake was. */
 		uint64_t price = ruling.price > a.price_shadow ? ruling.price : a.price_shadow;
 		change(c, u, ruling.mode, price, v->vm->conf.vcpus);
+		/* What the reading took is no part of the stop. */
+		v->chooser.stays = c->conf.grain == TF_GRAIN_SPACE;
 	}
 	out->unit_mode = u->mode;
 	out->mode = u->mode;

@@ -22,6 +22,7 @@ struct unit {
 	uint64_t stack; /* the guest's highest user entry: tells a space from a later one at its CR3
 			 */
 	enum tf_mode mode;
+	uint64_t met; /* vCPUs, by index modulo 64, that ran on it since its mode changed */
 	struct rates rates;
 	struct footprint at;
 	uint32_t skip;	  /* readings to come that a change of mode fell into */
@@ -51,6 +52,9 @@ struct choice {
 /* Does the vCPU's address space want shadow tables? Asked at each load in shadow mode. */
 bool space_wants_shadow(struct tf_vcpu *v);
 
+/* The vCPU goes over for its address space. True: for the first time since the space's mode
+ * changed. */
+bool space_meet(struct tf_vcpu *v);
 /* Remember whether a load in shadow mode could give a space that wants shadow tables such a root.
  */
 void space_note_load(struct tf_vcpu *v, bool shadow);

@@ -13,6 +13,11 @@ static uint64_t key_of(uint64_t cr3)
 	return (cr3 & UINT64_C(0x000ffffffffff000)) / TF_PAGE_SIZE + 1;
 }
 
+static uint64_t met_by(const struct tf_vcpu *v)
+{
+	return UINT64_C(1) << (v->index % 64);
+}
+
 static struct unit *bucket(struct choice *c, uint64_t key)
 {
 	return c->space[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 60 & (SPACE_BUCKETS - 1)];
@@ -33,6 +38,7 @@ void space_set_mode(struct choice *c, struct unit *u, enum tf_mode m)
 	if (u->mode == m)
 		return;
 	u->mode = m;
+	u->met = 0;
 	__atomic_fetch_add(&c->shadow_units, m == TF_SHADOW ? 1u : -1u, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->generation, 1, __ATOMIC_RELEASE);
 }
@@ -44,6 +50,7 @@ void space_forget(struct choice *c, struct unit *u)
 	memset(u, 0, sizeof(*u));
 	u->key = key;
 	u->seen = seen;
+	u->met = ~UINT64_C(0);
 }
 
 struct unit *space_get(struct choice *c, uint64_t cr3, uint64_t now)
@@ -72,13 +79,14 @@ bool tf_space_is_shadow(struct tf_vcpu *v, uint64_t cr3)
 		return false;
 	const uint64_t key = key_of(cr3);
 	uint32_t now = __atomic_load_n(&c->generation, __ATOMIC_ACQUIRE);
-	if (own->key == key && own->generation == now)
+	if (own->key == key && (own->generation == now || own->stays))
 		return own->shadow;
 	struct op op;
 	vm_op_begin(&op, v->vm);
 	lock_take(&op, &c->lock);
 	const struct unit *u = space_find(c, cr3);
 	own->shadow = u && u->mode == TF_SHADOW;
+	own->fresh = u && !(u->met & met_by(v));
 	own->generation = __atomic_load_n(&c->generation, __ATOMIC_RELAXED);
 	own->key = key;
 	lock_drop(&op, &c->lock);
@@ -90,6 +98,23 @@ bool space_wants_shadow(struct tf_vcpu *v)
 {
 	const struct choice *c = v->vm->choice;
 	return !c || c->conf.grain != TF_GRAIN_SPACE || tf_space_is_shadow(v, v->cpu.r.cr3);
+}
+
+bool space_meet(struct tf_vcpu *v)
+{
+	struct choice *c = v->vm->choice;
+	struct op op;
+	if (!v->chooser.fresh)
+		return false;
+	v->chooser.fresh = false;
+	vm_op_begin(&op, v->vm);
+	lock_take(&op, &c->lock);
+	struct unit *u = space_find(c, v->cpu.r.cr3);
+	if (u)
+		u->met |= met_by(v);
+	lock_drop(&op, &c->lock);
+	vm_op_end(&op, v->vm);
+	return true;
 }
 
 void space_note_load(struct tf_vcpu *v, bool shadow)

@@ -111,6 +111,8 @@ struct chooser {
 	uint64_t key;
 	uint32_t generation;
 	bool shadow;
+	bool fresh;	  /* the vCPU was not on it since its mode changed */
+	bool stays;	  /* the next load does not look: it ends the exit that chose */
 	uint64_t refused; /* key of the space that should run on shadow tables and could not */
 };
 
@@ -119,7 +121,7 @@ struct tf_vcpu {
 	struct group *group; /* changed by its own CPU, in tf_vcpu_load */
 	uint32_t wanted;     /* id of the group that it should be in; atomic */
 	uint32_t joined;     /* group's id, where `wanted` is compared at each load */
-	bool chores;	     /* look for groups to take apart; atomic */
+	bool chores;	     /* look what there is to do besides; atomic */
 	uint32_t section;    /* odd while it installs an entry without the lock; atomic */
 	unsigned int index, node;
 	struct tf_counters n;		/* what it did; written by its own CPU */
@@ -140,6 +142,7 @@ struct tf_vcpu {
 	uint64_t last_page; /* of the last fault that the psc answered, and how: not twice the same
 			     */
 	bool last_refused;
+	gfn_t gate; /* to be closed at the next load; 0: none */
 	struct chooser chooser;
 	struct sampler *sampler; /* NULL: it has not sampled yet */
 };

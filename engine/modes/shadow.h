@@ -51,8 +51,12 @@
 #define SHADOW_PATIENCE	    2048u
 #define SHADOW_PATIENCE_MAX 65536u
 /* Entries that the vCPUs of a group together re-read when they come from nested mode, where nothing
- * was tracked for them: what a few exits cost. The rest waits for faults: so the stop is short. */
-#define SHADOW_ARRIVAL (2u * SHADOW_PATIENCE)
+ * was tracked for them: the top of the tree and little more. The rest waits for faults, each of
+ * which may read so many times as much, about what its exit cost: so the stop is short, and so is
+ * every fault. (Nobody has looked at these tables for long: an entry costs several times what it
+ * costs where they are read at each flush.) */
+#define SHADOW_ARRIVAL (SHADOW_PATIENCE / SHADOW_OPENING)
+#define SHADOW_OPENING 4u
 
 /* Entries, aligned: the neighbours of a fault in a table that is in use. */
 #define SHADOW_WINDOW 16u

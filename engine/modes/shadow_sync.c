@@ -226,7 +226,7 @@ static uint32_t open_link(struct tf_vm *vm, struct group *g, struct shadow *s, u
 void shadow_open(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int i, uint64_t gpte)
 {
 	const unsigned int end = (i | (SHADOW_WINDOW - 1)) + 1;
-	uint32_t entries = open_link(vm, g, s, i, gpte, vm->arrival / 2);
+	uint32_t entries = open_link(vm, g, s, i, gpte, SHADOW_OPENING * vm->arrival);
 	while (++i < end && entries) {
 		/* As a CPU could walk it now: the guest's entry is what the link was made from. */
 		gpte = s->snap[i];

@@ -229,7 +229,7 @@ static void put_stops(enum tf_mode to)
 
 static void put_switches(void)
 {
-	uint64_t count = 0, cycles = 0, most = 0;
+	uint64_t count = 0, cycles = 0, stop = 0, most = 0;
 
 	for (unsigned int i = 0; i < vm.made; i++) {
 		const struct switch_stats *s = &vm.vcpu[i]->switches;
@@ -237,6 +237,7 @@ static void put_switches(void)
 
 		count += __atomic_load_n(&s->count, __ATOMIC_RELAXED);
 		cycles += __atomic_load_n(&s->cycles, __ATOMIC_RELAXED);
+		stop += __atomic_load_n(&s->stop_cycles, __ATOMIC_RELAXED);
 		most = max > most ? max : most;
 	}
 	json_text("mode_now", mode_name(__atomic_load_n(&vm.mode_wanted, __ATOMIC_RELAXED)));
@@ -245,6 +246,7 @@ static void put_switches(void)
 	json_number("vcpu_switches", count);
 	json_number("switch_cycles", cycles);
 	json_number("switch_cycles_max", most);
+	json_number("switch_stop_cycles", stop);
 	json_open("switch_stops");
 	put_stops(TF_NESTED);
 	put_stops(TF_SHADOW);

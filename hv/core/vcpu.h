@@ -111,7 +111,8 @@ struct exit_stats {
 struct switch_stats {
 	uint64_t count;
 	uint64_t cycles, cycles_max; /* from the request, or from the wake-up, to the entry */
-	/* By the mode gone to: how long the vCPU was stopped, from its exit to that entry. */
+	/* How long the vCPU was stopped, from its exit to that entry; and by the mode gone to. */
+	uint64_t stop_cycles;
 	uint32_t stops[2][SPREAD_BINS];
 };
 
@@ -139,6 +140,7 @@ struct vcpu {
 	enum vcpu_state state;
 	enum exit_kind kind; /* of the current exit */
 	bool spaces;	     /* some address spaces may run on shadow tables, each by its mode */
+	bool goes_over;	     /* at its next exit: it has asked for a change of the mode */
 	bool gated;	     /* this exit takes it to the shadow tables of its address space */
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool timer_fired; /* the real timer interrupted: look at what is due */

@@ -89,6 +89,9 @@ static void put_tables(void)
 	put_page(CAL_LOW_PD);
 	for (unsigned int i = 0; i < 512; i++)
 		page[i] = i * TF_PAGE_SIZE | PTE_LOW;
+	/* What the CPU itself reads and writes as it takes a fault is the kernel's (SMAP). */
+	for (unsigned int i = CAL_IDT / TF_PAGE_SIZE; i < CAL_STACK_END / TF_PAGE_SIZE; i++)
+		page[i] &= ~(uint64_t)CAL_PTE_USER;
 	put_page(CAL_LOW_PT);
 	for (unsigned int i = 0; i < MAPPED / 512; i++)
 		page[i] = (CAL_PTS + i * TF_PAGE_SIZE) | CAL_PTE;
@@ -139,15 +142,27 @@ static struct load_segment flat(uint16_t selector, uint16_t attrib)
 	return (struct load_segment){.selector = selector, .attrib = attrib, .limit = UINT32_MAX};
 }
 
+static bool has_smap(void)
+{
+	return x86_cpuid(0, 0).eax >= 7 && (x86_cpuid(7, 0).ebx & (1u << 20));
+}
+
+/* A kernel that uses AVX has it set. */
+static void xcr0_set(uint64_t value)
+{
+	if (x86_read_cr4() & CR4_OSXSAVE)
+		x86_xsetbv_safe(0, value);
+}
+
 static void start_loop(struct vcpu *v, const struct loop *l)
 {
 	const struct load_entry e = {
 		.rip = CAL_CODE + (uint64_t)(l->entry - cal_begin),
 		.rsp = CAL_STACK_END,
-		.rflags = 2,
+		.rflags = 2 | RFLAGS_AC, /* the kernel's code touches the process's pages */
 		.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
 		.cr3 = CAL_PML4,
-		.cr4 = CAL_CR4,
+		.cr4 = CAL_CR4 | (has_smap() ? CR4_SMAP : 0),
 		.efer = EFER_LME | EFER_LMA | EFER_NXE,
 		.cs = l->cpl ? flat(0x23, 0xafb) : flat(0x08, 0xa9b),
 		.data = l->cpl ? flat(0x1b, 0xcf3) : flat(0x10, 0xc93),
@@ -296,23 +311,6 @@ static uint64_t measure_ipkc(struct vcpu *v)
 	return l.parts * l.r8 * CAL_ARITH_INSNS * 1000 / measure(v, &l);
 }
 
-static void to_shadow(struct vcpu *v)
-{
-	vcpu_sync_regs(v);
-	virt_watch(v, true);
-	tf_vcpu_set_mode(v->mmu, TF_SHADOW);
-	vcpu_forget_insns(v);
-	v->flush = TF_FLUSH_ALL;
-}
-
-static void to_nested(struct vcpu *v)
-{
-	virt_to_nested(v);
-	virt_watch(v, false);
-	tf_vcpu_set_mode(v->mmu, TF_NESTED);
-	vcpu_forget_insns(v);
-}
-
 /* Loads from many pages and from few, twice: the second time counts. */
 static void chase(struct vcpu *v, struct samples *many, struct samples *few, unsigned int rep)
 {
@@ -353,10 +351,10 @@ static void measure_misses(struct vcpu *v, struct tf_costs *c)
 	static struct samples nested, nested_few, shadow, shadow_few, first, again;
 
 	for (unsigned int r = 0; r < REPS; r++) {
-		to_nested(v);
+		virt_go_over(v, TF_NESTED);
 		chase(v, &nested, &nested_few, r);
 		fill(v, &first, r); /* so that there are frames */
-		to_shadow(v);
+		virt_go_over(v, TF_SHADOW);
 		fill(v, &first, r);
 		fill(v, &again, r);
 		chase(v, &shadow, &shadow_few, r);
@@ -375,12 +373,33 @@ static void measure_all(struct vcpu *v, struct tf_costs *c)
 	c->exit = measure_exit(v);
 	c->ipkc = measure_ipkc(v);
 	measure_events(v, &nested);
-	to_shadow(v);
+	virt_go_over(v, TF_SHADOW);
 	measure_events(v, &shadow);
 	c->fault = less(shadow.fault, nested.fault);
 	c->cr3 = less(shadow.cr3, nested.cr3);
 	c->invlpg = less(shadow.invlpg, nested.invlpg);
 	measure_misses(v, c);
+}
+
+/* An address space goes over and back, twice. An emulator translates code when it is first run,
+ * which takes it as long as some exits: so the real guest's first change is like all others. */
+static void rehearse(struct vcpu *v)
+{
+	const struct tf_choice_config choice = {
+		.policy = tf_policies[0],
+		.grain = TF_GRAIN_SPACE,
+		.costs = vm.costs,
+		.clock_khz = vm.tsc_khz,
+	};
+	const struct loop l = {.entry = cal_exit, .cpl = 3, .parts = 4};
+
+	virt_go_over(v, TF_NESTED);
+	must(tf_choice_start(vm.mmu, &choice));
+	v->spaces = true;
+	for (unsigned int i = 0; i < 4; i++) {
+		tf_space_set_mode(vm.mmu, CAL_PML4, i & 1 ? TF_NESTED : TF_SHADOW);
+		run(v, &l, &taken, 0);
+	}
 }
 
 void virt_calibrate(struct vcpu *v)
@@ -406,8 +425,11 @@ void virt_calibrate(struct vcpu *v)
 	put_guest();
 	msr_create(&v->msr, 0);
 	vcpu_reset(v, 0);
+	xcr0_set(cpuid_xcr0_allowed(&vm.cpuid));
 	vendor->shut();
 	measure_all(v, &vm.costs);
+	rehearse(v);
+	xcr0_set(1); /* as after a reset */
 	vendor->open();
 	tf_vm_destroy(vm.mmu);
 	vm.mmu = real;

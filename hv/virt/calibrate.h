@@ -38,7 +38,8 @@
 
 #define CAL_SET 8 /* pages that a process touches after each write of CR3 */
 
-#define CAL_PTE 0x67 /* present, writable, user, accessed, dirty */
+#define CAL_PTE	     0x67 /* present, writable, user, accessed, dirty */
+#define CAL_PTE_USER 0x04
 
 #define CAL_ARITH_INSNS 34 /* in one step of cal_arith */
 

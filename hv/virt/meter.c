@@ -385,6 +385,7 @@ static void note(struct vcpu *v, bool leaves)
 	spend(v, x86_rdtsc() - began);
 	if (d.mode != wanted)
 		virt_switch(wanted, d.mode);
+	v->goes_over |= d.switched;
 	if (d.switched || cmdline.trace) {
 		m->verdict = d;
 		m->tells = true;
@@ -619,7 +620,7 @@ void meter_exit(struct vcpu *v)
 	}
 	if (!m->timer)
 		timer_set(v);
-	if (pace_is_free(&m->pace, m->now))
+	if (pace_is_free(&m->pace, m->now) && !v->goes_over)
 		begin_later(v, common);
 	look_later(v);
 }

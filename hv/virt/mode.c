@@ -12,7 +12,9 @@
  *
  * A change is asked for by a request; each vCPU takes it by itself before its next entry. It, and
  * not the asker, tells the engine, so that nothing can come between that and telling the engine its
- * registers. Nobody waits for anybody: vCPUs in different modes may run side by side.
+ * registers. Nobody waits for anybody: vCPUs in different modes may run side by side. The asker
+ * itself goes over at its next exit, for the one at which it asked was long enough. Nothing that
+ * can wait is done in the exit at which a vCPU goes over.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/cmdline.h"
@@ -71,7 +73,10 @@ void virt_switch(enum tf_mode from, enum tf_mode to)
 		return;
 	__atomic_fetch_add(&vm.switch_count, 1, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < vm.cpus; i++)
-		vcpu_request(vm.vcpu[i], REQ_MODE);
+		if (vm.vcpu[i] == vcpu_this())
+			vm.vcpu[i]->goes_over = true;
+		else
+			vcpu_request(vm.vcpu[i], REQ_MODE);
 }
 
 void virt_space_to_shadow(struct vcpu *v)
@@ -91,6 +96,18 @@ void virt_space_to_nested(struct vcpu *v)
 	vcpu_forget_insns(v);
 }
 
+void virt_go_over(struct vcpu *v, enum tf_mode mode)
+{
+	if (mode == TF_SHADOW)
+		vcpu_sync_regs(v);
+	else if (v->shadow)
+		virt_to_nested(v);
+	virt_watch(v, mode == TF_SHADOW);
+	tf_vcpu_set_mode(v->mmu, mode);
+	vcpu_forget_insns(v);
+	v->flush |= TF_FLUSH_LINEAR;
+}
+
 void virt_take_mode(struct vcpu *v)
 {
 	enum tf_mode mode = __atomic_load_n(&vm.mode_wanted, __ATOMIC_ACQUIRE);
@@ -103,14 +120,7 @@ void virt_take_mode(struct vcpu *v)
 	/* Two requests in one: back where it was. */
 	if (v->watched == (mode == TF_SHADOW))
 		return;
-	if (mode == TF_SHADOW)
-		vcpu_sync_regs(v);
-	else if (v->shadow)
-		virt_to_nested(v);
-	virt_watch(v, mode == TF_SHADOW);
-	tf_vcpu_set_mode(v->mmu, mode);
-	vcpu_forget_insns(v);
-	v->flush |= TF_FLUSH_LINEAR;
+	virt_go_over(v, mode);
 	v->switch_tsc = __atomic_load_n(&vm.switch_tsc, __ATOMIC_RELAXED);
 }
 
@@ -124,6 +134,7 @@ void virt_switched(struct vcpu *v)
 	__atomic_store_n(stops, *stops + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->count, s->count + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->cycles, s->cycles + cycles, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->stop_cycles, s->stop_cycles + stop, __ATOMIC_RELAXED);
 	if (cycles > s->cycles_max)
 		__atomic_store_n(&s->cycles_max, cycles, __ATOMIC_RELAXED);
 	if (vm.automatic)

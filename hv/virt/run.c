@@ -220,6 +220,8 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 		vm_fail("the machine has no memory left for the guest's tables");
 	v->flush |= load.flush;
 	v->root = load.root.v;
+	if (load.switched && !v->switch_tsc)
+		v->switch_tsc = v->exit_tsc;
 	if (load.mode == TF_SHADOW) {
 		if (!v->shadow)
 			virt_to_shadow(v);
@@ -301,8 +303,20 @@ void virt_once(struct vcpu *v)
 	enter(v);
 }
 
+/* Is this exit the one at which it goes over to the mode that it asked for? */
+static bool takes_over(struct vcpu *v)
+{
+	if (!v->goes_over)
+		return false;
+	v->goes_over = false;
+	vcpu_request(v, REQ_MODE);
+	return true;
+}
+
 __attribute__((hot)) void virt_run(struct vcpu *v)
 {
+	bool stops = false;
+
 	vendor->shut();
 	v->exit_tsc = x86_rdtsc();
 	v->kind = KIND_OTHER;
@@ -324,7 +338,7 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 			take_requests(v);
 		if (is_asleep(v))
 			sleep(v);
-		if ((v->meter.tells || console_has_more()) && !v->switch_tsc)
+		if ((v->meter.tells || console_has_more()) && !v->switch_tsc && !stops)
 			meter_send(v); /* not while it changes its mode */
 		if (v->meter.begins)
 			meter_enter(v);
@@ -341,10 +355,12 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 			continue;
 		}
 		enter(v);
+		stops = takes_over(v);
 		virt_exit(v);
 		if (v->kind == KIND_INTR && v->timer_fired && v->meter.armed)
 			meter_timed(v);
-		if (vm.automatic && vcpu_awake(v) >= v->meter.look)
+		if (vm.automatic && vcpu_awake(v) >= v->meter.look &&
+		    !(__atomic_load_n(&v->requests, __ATOMIC_RELAXED) & REQ_MODE))
 			meter_exit(v);
 		if (walk.wanted)
 			walk_exit(v);

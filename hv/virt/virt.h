@@ -23,10 +23,13 @@ void virt_calibrate(struct vcpu *v);
 
 /* ---- virt/mode.c ---- */
 
-/* Have every vCPU go over to another mode, unless somebody had it do so meanwhile; any CPU. */
+/* Have every vCPU go over to another mode, unless somebody had it do so meanwhile; on a vCPU's CPU,
+ * which goes over itself at its next exit. */
 void virt_switch(enum tf_mode from, enum tf_mode to);
 /* Go over to the mode that was asked for last; own CPU, not in the guest. */
 void virt_take_mode(struct vcpu *v);
+/* The vCPU's part of a change: its registers told, its intercepts, its engine's mode. */
+void virt_go_over(struct vcpu *v, enum tf_mode mode);
 /* The entry that ends the change comes now. */
 void virt_switched(struct vcpu *v);
 /* The vCPU's address space has shadow mode, or has not; own CPU, around a load. */

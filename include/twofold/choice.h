@@ -107,7 +107,9 @@ struct tf_verdict {
 /* Begin to choose. The VM's vCPUs are in nested mode. TF_E_NOMEM: nothing changed. */
 enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *c) TF_MUST_CHECK;
 /* A reading of one vCPU; its own CPU, no engine lock held. `r`: the guest's registers now; the
- * reading is put down to the address space that they name. */
+ * reading is put down to the address space that they name. Where that gets another mode, this vCPU
+ * goes over at its next load but one: the exit that was long enough for the reading is then over.
+ */
 void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *r, const struct tf_reading *reading,
 		    struct tf_verdict *out);
 /* For how long the vCPU did not run because it changed over: prices are learned from it. */

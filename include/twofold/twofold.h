@@ -72,7 +72,7 @@ struct tf_config {
 	enum tf_install install;
 	/* Entries of guest tables that the vCPUs of a group together re-read when they come over to
 	 * shadow tables, before they run on; what is left waits for faults, each of which reads
-	 * half as many. 0: 4096, what a few exits cost. */
+	 * four times as many. 0: 512. */
 	unsigned int arrival;
 };
 
@@ -91,6 +91,8 @@ struct tf_load {
 	 * EPT leaves are write-back and ignore the guest's PAT: there is no device behind them. */
 	hpa_t root;
 	uint32_t flush; /* TF_FLUSH_*: which of its translations must go before it enters */
+	/* The mode of its address space was changed, and it goes over for the first time since. */
+	bool switched;
 };
 
 /* One guest access, as a #PF or the host's own emulation sees it. */

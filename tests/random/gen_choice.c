@@ -276,6 +276,10 @@ static void note(struct world *w, unsigned int cpu)
 			space_is(w, i, TF_NESTED);
 	if (v.is_space)
 		space_is(w, w->space[cpu], v.unit_mode);
+	if (v.is_space && v.switched) { /* its next load is as the last one was */
+		(void)hw_enter(c);
+		hw_leave(c);
+	}
 	if ((!v.is_space || v.mode == TF_NESTED) && v.unit_mode != v.mode)
 		world_fail(w, "a verdict says two modes");
 	for (unsigned int i = 0; i < w->conf.vcpus; i++)

@@ -590,6 +590,39 @@ static void two_spaces(void **state)
 	end(g);
 }
 
+/* The exit at which a reading makes an address space change its mode is not the one at which the
+ * vCPU goes over. */
+static void reading_is_no_part_of_the_stop(void **state)
+{
+	(void)state;
+	struct rig *g = start_choice(TF_GRAIN_SPACE, "cost");
+	struct tf_verdict v = {0};
+
+	tag_frames(g);
+	enter_space(g, 0, space(g, 0x210));
+	for (unsigned int k = 0; k < 4; k++) {
+		const enum tf_mode from = k & 1 ? TF_SHADOW : TF_NESTED, to = (enum tf_mode) !from;
+
+		for (unsigned int n = 0; n < 10000 && !v.switched; n++) {
+			struct tf_reading r = (k & 1 ? forks : chase)(given(g, 0));
+			v = note(g, 0, &r);
+		}
+		assert_true(v.switched);
+		assert_int_equal(v.to, to);
+		if (k) {
+			assert_int_equal(given(g, 0), from);
+			assert_false(g->hw.cpu[0].load.switched);
+		} else { /* nobody asks for a space's mode before vCPUs are in shadow mode */
+			watch(g, TF_SHADOW);
+		}
+		assert_int_equal(given(g, 0), to);
+		assert_true(g->hw.cpu[0].load.switched);
+		v.switched = false;
+	}
+	check(g);
+	end(g);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -597,6 +630,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(global_flushed_on_the_nested_root),
 		cmocka_unit_test(watched_on_the_nested_root),
 		cmocka_unit_test(gate),
+		cmocka_unit_test(reading_is_no_part_of_the_stop),
 		cmocka_unit_test(more_spaces_than_room),
 		cmocka_unit_test(recycled_cr3),
 		cmocka_unit_test(begins_once),
