@@ -28,7 +28,6 @@ void guest_create(void)
 		.nested = vendor->format(),
 		.vcpus = vm.cpus,
 		.shadow_pages = cmdline.shadow_pages,
-		.host_1g = vendor->has_1g(),
 		.large_backing = !cmdline.small_backing,
 		.nodes = vm.nodes.count,
 		.grouping = cmdline.groups,

@@ -34,11 +34,6 @@ static const char *check(void)
 	return NULL;
 }
 
-static bool has_1g(void)
-{
-	return x86_cpuid(0x80000001, 0).edx & (1u << 26);
-}
-
 static void enable(struct vcpu *v)
 {
 	struct x86_cpuid f1 = x86_cpuid(1, 0);
@@ -108,7 +103,6 @@ const struct vendor svm_vendor = {
 	.is_there = is_there,
 	.check = check,
 	.format = format,
-	.has_1g = has_1g,
 	.maps_init = maps_init,
 	.enable = enable,
 	.probe_shadow = svm_probe_shadow,

@@ -390,7 +390,6 @@ void virt_calibrate(struct vcpu *v)
 		.nested = vendor->format(),
 		.maxphyaddr = cpuid_maxphyaddr(&vm.cpuid),
 		.vcpus = 1,
-		.host_1g = vendor->has_1g(),
 		.large_backing = true,
 	};
 	static struct vcpu before;

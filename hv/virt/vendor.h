@@ -40,10 +40,8 @@ struct vendor {
 	bool (*is_there)(void);
 	/* Does the machine have what we need of it? NULL, or one clear line. Boot CPU. */
 	const char *(*check)(void);
-	/* The format of nested tables. After check(), as the next. */
+	/* The format of nested tables. After check(). */
 	enum tf_nested_format (*format)(void);
-	/* May nested tables have leaves of 1 GiB? */
-	bool (*has_1g)(void);
 	/* Permission maps, shared by all vCPUs: once, after vm.ports is set up. */
 	void (*maps_init)(void);
 	/* Turn it on; each CPU. Sets v->host_cr4. */

@@ -44,7 +44,6 @@ static const char *check_controls(void)
 	if ((ept & INVALIDATE_NEEDED) != INVALIDATE_NEEDED)
 		return "this CPU's INVEPT or INVVPID cannot invalidate by context";
 	vmx_caps.has_ad = (ept & EPT_CAP_AD) && !cmdline.no_ept_ad;
-	vmx_caps.has_1g = ept & EPT_CAP_1G;
 	vmx_caps.has_unrestricted = !vmx_lacks(PROC2_UNRESTRICTED_GUEST, vmx_caps.proc2);
 	if (!vmx_caps.has_unrestricted && vm.cpus > 1)
 		return "this CPU has no unrestricted guest (VMX), and CPUs but the first start in "

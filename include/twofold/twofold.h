@@ -65,7 +65,6 @@ struct tf_config {
 	unsigned int vcpus;	   /* 1..TF_MAX_VCPUS */
 	unsigned int shadow_pages; /* bound on shadow tables (12 KiB each); 0: 8192; less than vcpus
 				    * + 16 is raised to that, for roots and one walk must fit */
-	bool host_1g;		   /* the CPU has 1 GiB pages (nested leaves may use them) */
 	bool large_backing;	   /* back 2 MiB at once where slot and host allow */
 	unsigned int nodes;	   /* guest NUMA nodes, 1..TF_MAX_NODES; 0: 1 */
 	enum tf_grouping grouping; /* what to start with */

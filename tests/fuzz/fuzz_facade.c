@@ -240,7 +240,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.maxphyaddr = 40,
 		.vcpus = 2,
 		.shadow_pages = k & 4 ? 24 : 0,
-		.host_1g = k & 8,
 		.large_backing = (k & 24) == 24, /* seldom: it is slow */
 		.nodes = 1 + (groups & 3),
 		.grouping = (enum tf_grouping)((groups >> 2 & 3) % 3),

@@ -517,7 +517,6 @@ bool world_init(struct world *w, const struct world_conf *c)
 		.maxphyaddr = w->maxphyaddr,
 		.vcpus = c->vcpus,
 		.shadow_pages = c->shadow_pages ? c->shadow_pages : bounds[rng_below(&w->rng, 6)],
-		.host_1g = rng_one_in(&w->rng, 2),
 		.large_backing = rng_one_in(&w->rng, 2),
 		.nodes = c->nodes,
 		.grouping = c->grouping,

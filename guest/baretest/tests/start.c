@@ -171,8 +171,9 @@ static void nmi(void)
 				pause();
 			CHECK(LOAD(&nmis) == n, "%u of %u NMIs (halt %lu)", LOAD(&nmis), n, halt);
 		}
-		/* The last one ends the wait, and may come when that is over. */
+		/* One more ends a HLT. It may come after the CPU's work was done, but it comes. */
 		uint64_t until = deadline_ms(2000);
+
 		STORE(&nmis, 5);
 		apic_icr(0x4400, cpu_at(1)->apic_id);
 		cpu_wait(1);
