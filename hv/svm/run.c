@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "svm/svm.h"
 
+#include "core/vm.h"
 #include "cpu/x86.h"
 
 /* Forget the guest's translations: an ASID that was never used has none. Only when they run out is
@@ -154,14 +155,27 @@ static enum insn_mode mode_of(const struct vmcb_save *s)
 	return s->cs.attrib & SEG_DB ? INSN_32 : INSN_16;
 }
 
+/* Is the guest in the shadow of an STI or MOV SS? On a machine that has forgotten it at the entry:
+ * it still is if it is where it was; but not for ever, for it may jump there. */
+static bool keep_shadow(struct vcpu *v, bool told)
+{
+	bool still = v->guest.int_shadow && vmcb_of(v)->save.rip == v->guest.rip && v->still < 3;
+
+	v->still = still ? v->still + 1 : 0;
+	return told || still;
+}
+
 __attribute__((hot)) void svm_leave(struct vcpu *v)
 {
 	const struct vmcb *b = vmcb_of(v);
 	const struct vmcb_save *s = &b->save;
 	struct guest *g = &v->guest;
+	bool shadow = b->ctl.int_state & VMCB_INT_SHADOW;
 
 	v->gpr[REG_RAX] = s->rax;
 	v->gpr[REG_RSP] = s->rsp;
+	if (vm.loses_shadow)
+		shadow = keep_shadow(v, shadow);
 	g->rip = s->rip;
 	g->rflags = s->rflags;
 	g->cr0 = s->cr0;
@@ -172,7 +186,7 @@ __attribute__((hot)) void svm_leave(struct vcpu *v)
 	g->cpl = s->cpl;
 	g->mode = mode_of(s);
 	g->cs_l = s->cs.attrib & SEG_L;
-	g->int_shadow = b->ctl.int_state & VMCB_INT_SHADOW;
+	g->int_shadow = shadow;
 	take_event(v);
 	svm_decode(v);
 }

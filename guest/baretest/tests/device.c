@@ -330,6 +330,19 @@ static bool wait_for(volatile uint32_t *what, uint32_t n, unsigned int ms, bool 
 	return *what >= n;
 }
 
+/* A tick that came before the timer was stopped waits in the APIC, and would pass for a later one.
+ */
+static void take_ticks(void)
+{
+	const unsigned int irr = 0x200 + 0x10 * (VEC_TIMER / 32);
+
+	while (apic_read(irr) >> (VEC_TIMER % 32) & 1) {
+		sti();
+		pause();
+		cli();
+	}
+}
+
 static void timer(void)
 {
 	uint64_t start;
@@ -350,6 +363,7 @@ static void timer(void)
 		      ticks - 1);
 		apic_write(APIC_LVT_TIMER, VEC_TIMER | 1 << 16);
 		apic_write(APIC_TIMER_INIT, 0);
+		take_ticks();
 	}
 	/* Masked: nothing comes. */
 	sti();
@@ -358,7 +372,7 @@ static void timer(void)
 	while (!is_past(start))
 		pause();
 	cli();
-	CHECK(ticks <= 1, "%u ticks while masked", ticks);
+	CHECK(ticks == 0, "%u ticks while masked", ticks);
 }
 BARETEST(dev_timer, "apic/timer", timer);
 
