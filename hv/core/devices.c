@@ -19,8 +19,11 @@ static void apic_timer_arm(void *ctx, unsigned int vcpu, uint64_t deadline)
 {
 	struct vcpu *v = vm.vcpu[vcpu];
 
-	(void)ctx;
-	vcpu_timer_set(v, deadline ? deadline - v->msr.tsc_offset : 0);
+	/* What has passed for the guest may have no time of the host's: its TSC can be ahead. */
+	if (deadline && deadline <= apic_now(ctx, vcpu))
+		vcpu_timer_set(v, 1);
+	else
+		vcpu_timer_set(v, deadline ? deadline - v->msr.tsc_offset : 0);
 }
 
 static void apic_kick(void *ctx, unsigned int vcpu)

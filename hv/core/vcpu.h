@@ -145,6 +145,7 @@ struct vcpu {
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool timer_fired; /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;
+	uint8_t still; /* exits in a row without an instruction, right behind an STI or MOV SS */
 
 	/* What the next entry is to be like (virt/vendor.h). */
 	uint64_t root;	    /* of the nested tables, or CR3 on shadow tables */

@@ -25,9 +25,10 @@ struct vm {
 	unsigned int made; /* vCPUs that there are by now: the VM may end before */
 	uint64_t mem;	   /* bytes of guest RAM */
 	struct nodes nodes;
-	bool watch_cr4;	  /* all writes of CR4 are to exit: it has features that CPUID hides */
-	bool kick_by_nmi; /* an interrupt does not stop a guest whose own are off */
-	bool loses_rip;	  /* exits tell a wrong RIP right after an exception (virt/undo.h) */
+	bool watch_cr4;	   /* all writes of CR4 are to exit: it has features that CPUID hides */
+	bool kick_by_nmi;  /* an interrupt does not stop a guest whose own are off */
+	bool loses_shadow; /* an entry forgets that the guest is right behind an STI or MOV SS */
+	bool loses_rip;	   /* exits tell a wrong RIP right after an exception (virt/undo.h) */
 	uint32_t tsc_khz;
 	uint64_t start_tsc;   /* when the guest started */
 	uint64_t boot_cycles; /* from then to its first mark; 0: none yet */

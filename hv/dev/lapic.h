@@ -138,6 +138,8 @@ void lapic_exit(struct lapic *l, uint8_t cr8);
 void lapic_enter(struct lapic *l, int offered);
 /* The timer's deadline may have passed: post it. Returns whether it had. */
 bool lapic_timer_check(struct lapic *l);
+/* The guest's TSC has been set ahead by so much (modulo 2^64), after it has. */
+void lapic_timer_tsc_set(struct lapic *l, uint64_t by);
 
 static inline uint8_t lapic_cr8(const struct lapic *l)
 {

@@ -123,3 +123,16 @@ bool lapic_timer_check(struct lapic *l)
 		lapic_post(l, (uint8_t)lvt, false, (int)l->index);
 	return true;
 }
+
+/* A deadline in the guest's TSC comes sooner or later by it, and the host's timer has to follow; a
+ * count goes on as it was. */
+void lapic_timer_tsc_set(struct lapic *l, uint64_t by)
+{
+	if (!l->deadline)
+		return;
+	if (is_mode(l, TIMER_DEADLINE))
+		arm(l, l->deadline);
+	else
+		l->deadline += by;
+	lapic_timer_check(l);
+}

@@ -4,6 +4,10 @@
  * A guest that reads CR3 without an exit sees our root in place of its own and is lost in ways that
  * tell nobody why. QEMU 10.0 lets it.
  *
+ * QEMU (7.2) saves the shadow of an STI or MOV SS at #VMEXIT and does not load it
+ * at VMRUN: after an exit right behind an STI an interrupt would come before the next instruction,
+ * and an STI; HLT would sleep over the interrupt that it waits for.
+ *
  * Bochs (2.7, 3.0) does not load CR2. And it decides from the guest's RFLAGS what to let through
  * before it is in the guest: a virtual interrupt is not taken where RFLAGS.IF is set at the entry,
  * and an interrupt of the host does not end the guest's run where it is clear, until the guest
@@ -35,6 +39,11 @@ __attribute__((naked, noipa)) static void reads_cr3(void)
 __attribute__((naked, noipa)) static void reads_cr2(void)
 {
 	__asm__ volatile("mov %%cr2, %%rax\n\thlt" ::: "rax");
+}
+
+__attribute__((naked, noipa)) static void halts(void)
+{
+	__asm__ volatile("hlt");
 }
 
 /* An emulator may take an event some instructions late. */
@@ -117,6 +126,14 @@ void svm_probe(struct vcpu *v)
 		     0xffull << V_VECTOR_SHIFT;
 	svm_cpu.virq_late = probe_run(v) == VMEXIT_HLT;
 
+	probe_create(v, halts);
+	b->save.rflags |= RFLAGS_IF;
+	c->intercept1 |= INT1_VINTR;
+	c->int_state = VMCB_INT_SHADOW;
+	c->int_ctl = V_INTR_MASKING | V_IRQ | V_IGN_TPR | 0xfull << V_PRIO_SHIFT |
+		     0xffull << V_VECTOR_SHIFT;
+	vm.loses_shadow = probe_run(v) == VMEXIT_VINTR;
+
 	/* GIF is clear until the entry: the interrupt waits for it. */
 	probe_create(v, waits);
 	c->intercept1 |= INT1_INTR;
@@ -127,8 +144,9 @@ void svm_probe(struct vcpu *v)
 	vm.kick_by_nmi = probe_run(v) == VMEXIT_HLT;
 	x86_cli();
 	log_debug(
-		"VMRUN %s CR2; a virtual interrupt is taken %s; an interrupt %s a guest whose own "
-		"are off",
+		"VMRUN %s CR2, %s the shadow of STI; a virtual interrupt is taken %s; an interrupt "
+		"%s a guest whose own are off",
 		svm_cpu.loads_cr2 ? "loads" : "does not load",
-		svm_cpu.virq_late ? "late" : "at once", vm.kick_by_nmi ? "does not stop" : "stops");
+		vm.loses_shadow ? "forgets" : "keeps", svm_cpu.virq_late ? "late" : "at once",
+		vm.kick_by_nmi ? "does not stop" : "stops");
 }

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "svm/svm.h"
 
+#include "core/vm.h"
 #include "cpu/x86.h"
 
 /* Forget the guest's translations: an ASID that was never used has none. Only when they run out is
@@ -146,14 +147,27 @@ static void take_event(struct vcpu *v)
 	v->exit.cr8 = (uint8_t)(c->int_ctl & V_TPR_MASK);
 }
 
+/* Is the guest in the shadow of an STI or MOV SS? On a machine that has forgotten it at the entry:
+ * it still is if it is where it was; but not for ever, for it may jump there. */
+static bool keep_shadow(struct vcpu *v, bool told)
+{
+	bool still = v->guest.int_shadow && vmcb_of(v)->save.rip == v->guest.rip && v->still < 3;
+
+	v->still = still ? v->still + 1 : 0;
+	return told || still;
+}
+
 __attribute__((hot)) void svm_leave(struct vcpu *v)
 {
 	const struct vmcb *b = vmcb_of(v);
 	const struct vmcb_save *s = &b->save;
 	struct guest *g = &v->guest;
+	bool shadow = b->ctl.int_state & VMCB_INT_SHADOW;
 
 	v->gpr[REG_RAX] = s->rax;
 	v->gpr[REG_RSP] = s->rsp;
+	if (vm.loses_shadow)
+		shadow = keep_shadow(v, shadow);
 	g->rip = s->rip;
 	g->rflags = s->rflags;
 	g->cr0 = s->cr0;
@@ -163,7 +177,7 @@ __attribute__((hot)) void svm_leave(struct vcpu *v)
 		g->cr3 = s->cr3;
 	g->cpl = s->cpl;
 	guest_take_code(g, s->cs.attrib & SEG_L, s->cs.attrib & SEG_DB);
-	g->int_shadow = b->ctl.int_state & VMCB_INT_SHADOW;
+	g->int_shadow = shadow;
 	take_event(v);
 	svm_decode(v);
 }

@@ -63,6 +63,7 @@ static enum exit_kind msr_kind(uint32_t msr)
 
 static bool msr_do(struct vcpu *v, uint32_t msr, bool write, uint64_t *value)
 {
+	const uint64_t offset = v->msr.tsc_offset;
 	enum msr_result r;
 
 	if (msr == MSR_EFER) {
@@ -76,7 +77,7 @@ static bool msr_do(struct vcpu *v, uint32_t msr, bool write, uint64_t *value)
 	switch (r) {
 	case MSR_TSC:
 		vendor->tsc_changed(v);
-		lapic_timer_check(&v->apic);
+		lapic_timer_tsc_set(&v->apic, v->msr.tsc_offset - offset);
 		return true;
 	case MSR_PAT:
 		vendor->pat_changed(v);

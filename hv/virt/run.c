@@ -233,6 +233,18 @@ __attribute__((hot)) static void load_root(struct vcpu *v)
 		virt_space_to_nested(v);
 }
 
+/* An interrupt has to wait for the guest's next instruction, and the CPU would not: it is offered
+ * at the next exit, which a HLT makes by itself. */
+static void exit_soon(struct vcpu *v)
+{
+	uint64_t soon = x86_rdtsc() + vm.tsc_khz / 5; /* 0.2 ms: some entries under an emulator */
+
+	if (v->armed && v->armed < soon)
+		return;
+	v->armed = soon;
+	apic_timer_at(soon);
+}
+
 /* Choose what goes in with this entry. */
 __attribute__((hot)) static void load_event(struct vcpu *v)
 {
@@ -249,6 +261,10 @@ __attribute__((hot)) static void load_event(struct vcpu *v)
 		v->event_later = 0;
 	}
 	vector = lapic_pending(&v->apic);
+	if (vector >= 0 && v->guest.int_shadow && vm.loses_shadow) {
+		exit_soon(v);
+		vector = -1;
+	}
 	if (vector >= 0)
 		lapic_offer(&v->apic, (uint8_t)vector);
 	lapic_enter(&v->apic, vector);

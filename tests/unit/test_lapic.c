@@ -460,8 +460,31 @@ static void test_timer(void **state)
 	assert_true(lapic_timer_check(l));
 	assert_int_equal(read_ok(l, MSR_TSC_DEADLINE), 0);
 	assert_true(take(l, 0x43));
+	write_ok(l, 0x80b, 0);
 	write_ok(l, MSR_TSC_DEADLINE, 1); /* past: fires at once */
 	assert_true(lapic_timer_check(l));
+	assert_true(take(l, 0x43));
+	write_ok(l, 0x80b, 0);
+	/* The TSC is set: a deadline stays what it is, a count stays as long. */
+	write_ok(l, MSR_TSC_DEADLINE, world.now + 50);
+	world.now -= 100;
+	world.armed = 0;
+	lapic_timer_tsc_set(l, (uint64_t)-100);
+	assert_int_equal(world.armed, world.now + 150);
+	assert_int_equal(read_ok(l, MSR_TSC_DEADLINE), world.now + 150);
+	world.now += 1000;
+	lapic_timer_tsc_set(l, 1000);
+	assert_int_equal(world.armed, 0);
+	assert_true(take(l, 0x43));
+	write_ok(l, 0x80b, 0);
+	write_ok(l, 0x832, 0x43);
+	write_ok(l, 0x838, 500);
+	world.now += 1000;
+	lapic_timer_tsc_set(l, 1000);
+	assert_int_equal(read_ok(l, 0x839), 500);
+	assert_int_equal(lapic_pending(l), -1);
+	write_ok(l, 0x838, 0);
+	write_ok(l, 0x832, 0x40043);
 	write_ok(l, MSR_TSC_DEADLINE, world.now + 50);
 	lapic_init_reset(l);
 	assert_int_equal(world.armed, 0);

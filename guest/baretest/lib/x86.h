@@ -24,6 +24,7 @@
 
 #define MSR_TSC		 0x10
 #define MSR_APIC_BASE	 0x1b
+#define MSR_TSC_ADJUST	 0x3b
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC	 0x800
 #define MSR_PAT		 0x277
