@@ -62,6 +62,7 @@ static double seconds_of(const json_t *event, const char *cycles)
 static const char *const promised[] = {
 	"guest_seconds",
 	"boot_seconds",
+	"start_tsc",
 	"boot_cycles",
 	"guest_cycles",
 	"tsc_khz",

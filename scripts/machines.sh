@@ -1,7 +1,7 @@
 #!/bin/bash
 # machines.sh [PATTERN]: the longer tests on the machines of Bochs, an emulator of its own: both vendors, every mode,
-# one CPU and two; steps as scripts/steps.sh says. At the end, when the guest's user space was up, beside the same
-# machine without a hypervisor. Logs: build/test-machines/.
+# one CPU and two; steps as scripts/steps.sh says. The steps "times" set the boots beside those of the same machine
+# without a hypervisor, of the same run or the last. Logs: build/test-machines/.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
@@ -24,11 +24,6 @@ linux() {
 	step "$1/linux/$3/$2" 1000 scripts/boot.sh "$4" "$2" "$logs/$1-$3-$2" job=off --machine "$1" "${@:5}"
 }
 
-# When the user space was up, in the machine's own time.
-up() {
-	sed -n 's/^guest: up at \([0-9.]*\) s.*/\1/p' "$1" 2>/dev/null | tail -n 1
-}
-
 for machine in bochs-amd bochs-intel; do
 	if ! why=$(scripts/machine.sh $machine); then
 		skip $machine "$why"
@@ -45,15 +40,13 @@ for machine in bochs-amd bochs-intel; do
 	done
 	bare $machine 2 groups --mode shadow --nodes 2 --regroup-every 20
 	linux $machine 2 groups auto --nodes 2 --policy random
-	step $machine/iso 1000 scripts/isoboot.sh $machine auto $logs/iso
+	step $machine/iso 1000 scripts/isoboot.sh $machine shell $logs/iso
 	for cpus in 1 2; do
-		[ "$pattern" = . ] || break # they are of another day
-		alone=$(up $logs/native-$machine-$cpus.log)
 		for mode in nested shadow auto; do
-			with=$(up $logs/$machine-$mode-$cpus.log)
-			[ -z "$alone" ] || [ -z "$with" ] ||
-				echo "$machine, $cpus CPUs, $mode: user space up at $with s, alone at $alone s: times" \
-					"$(echo "scale=2; $with / $alone" | bc)"
+			step $machine/times/$mode/$cpus 10 scripts/times.sh $logs/$machine-$mode-$cpus.json \
+				$logs/native-$machine-$cpus.bochs
+			[[ $machine/times/$mode/$cpus =~ $pattern ]] &&
+				sed 's/^/    /' $logs/$machine-times-$mode-$cpus.log
 		done
 	done
 done
@@ -66,4 +59,7 @@ lacks p4_prescott_celeron_336 1 "this CPU has neither SVM (AMD virtualization) n
 lacks turion64_tyler 1 "this CPU has no nested paging (SVM NPT)"
 lacks core2_penryn_t9600 1 "this CPU has no nested tables (Intel EPT)"
 lacks corei5_lynnfield_750 2 "this CPU has no unrestricted guest (VMX)"
+
+# Less of VMX than the machines above have: no unrestricted guest.
+step less/old 1000 scripts/bare.sh corei5_lynnfield_750 1 $logs/less-old "mode=auto"
 steps_end

@@ -18,7 +18,7 @@ rm -rf "$out.cd"
 mkdir -p "$out.cd"
 ln "$(realpath build/kernel/vmlinuz)" "$out.cd/kernel"
 ln build/initramfs.cpio "$out.cd/initrd"
-printf 'linux /kernel console=ttyS0 job=off\ninitrd /initrd\nboot\n' >"$out.cfg"
+printf 'linux /kernel console=ttyS0 mem=512M job=off\ninitrd /initrd\nboot\n' >"$out.cfg"
 grub-mkimage -O i386-pc-eltorito -p / -c "$out.cfg" -o "$out.cd/grub" biosdisk iso9660 linux boot || exit 1
 xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-size 4 -boot-info-table "$out.cd" ||
 	exit 1

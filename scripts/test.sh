@@ -145,9 +145,9 @@ for mode in nested shadow; do
 	step "nodes/$mode/regroup" 320 scripts/nodes.sh $mode $logs/nodes-$mode-regroup "$two" --nodes 2 \
 		--cpus 4 --groups vcpu --install cas --regroup-every 5
 done
-step iso/nested 200 scripts/isoboot.sh qemu nested $logs/iso
+step iso/nested 320 scripts/isoboot.sh qemu nested $logs/iso
 if runs shadow iso/shadow; then
-	step iso/shadow 200 scripts/isoboot.sh usb shadow $logs/iso
+	step iso/shadow 320 scripts/isoboot.sh usb shadow $logs/iso
 fi
 
 # A machine that lacks what it takes is told so.

@@ -348,6 +348,7 @@ static void put_all(const struct tf_counters *c)
 	json_number("cpus", vm.cpus);
 	json_number("mem", vm.mem);
 	json_number("tsc_khz", vm.tsc_khz);
+	json_number("start_tsc", vm.start_tsc);
 	json_number("boot_cycles", vm.boot_cycles);
 	json_number("guest_cycles", vm.start_tsc ? now - vm.start_tsc : 0);
 	json_number("exits_total", exits_total());
