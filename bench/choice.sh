@@ -12,7 +12,7 @@
 #   -c CPUS     (1, or the variable CPUS)
 #   -M SIZE     the guest's memory (1G)
 #   -w WAYS     with commas between (none,nested,shadow,dsp,cost,kvm-nested,kvm-shadow; for the pairs, where
-#               cost is among them, also cost-space)
+#               cost is one of several, also cost-space)
 #   -S SETS     (parts,steady,phased,pairs,programs), each one boot:
 #               parts: the usual parts of the workload, once; steady: each for -s SECONDS, again and again;
 #               phased: fork, chase, churn, update in turn; pairs: two processes at once;
@@ -211,7 +211,7 @@ record() {
 ways_of() {
 	echo "${ways//,/ }"
 	case $1,,$ways, in
-	pairs,*,cost-space,*) ;;
+	pairs,,cost, | pairs,*,cost-space,*) ;;
 	pairs,*,cost,*) echo cost-space ;;
 	esac
 }

@@ -103,11 +103,11 @@ static void make_room(uint64_t *const *sum, unsigned int sums, uint64_t *cycles,
 
 /* What was found of misses counts for less as time goes by, be the new looks as short as they may:
  * work that seldom stays long would else be judged by what it did before. */
-#define MISSES_AGE_MS 200u
+#define AGE_MS 200u
 
 static void misses_age(const struct choice *c, struct rates *r, uint64_t cycles)
 {
-	uint64_t span = MISSES_AGE_MS * c->conf.clock_khz;
+	uint64_t span = AGE_MS * c->conf.clock_khz;
 	r->misses -= scale(r->misses, cycles, span + cycles);
 	r->miss_cycles -= scale(r->miss_cycles, cycles, span + cycles);
 }
@@ -205,11 +205,14 @@ static void learn(uint64_t *predicted, uint64_t *actual, uint64_t p, uint64_t a)
 }
 
 /* The unit runs on shadow tables and lost so much there. What fills them was paid for by the price
- * of the change, and is not learned from. */
-static uint64_t without_filling(struct unit *u, uint64_t lost)
+ * of the change, and is not learned from. What is left of that ages: long after the change nothing
+ * is filled for it any more. */
+static uint64_t without_filling(const struct choice *c, struct unit *u, uint64_t lost,
+				uint64_t useful)
 {
 	uint64_t filling = u->filling < lost ? u->filling : lost;
 	u->filling -= filling;
+	u->filling -= scale(u->filling, useful, AGE_MS * c->conf.clock_khz + useful);
 	return lost - filling;
 }
 
@@ -249,7 +252,7 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		 * loses it. The calibrated costs have it. */
 		lost = lost > predicted ? lost : predicted;
 		learn_from(c, u, predicted, lost);
-		a->shadow_loss = without_filling(u, lost);
+		a->shadow_loss = without_filling(c, u, lost, a->useful);
 		a->filling = lost - a->shadow_loss;
 	} else {
 		a->shadow_loss = corrected(c, u, events_cost(c, rates, a->useful));
@@ -346,6 +349,10 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 		/* A price that was doubled after a mistake has room for what the mistake was. */
 		uint64_t price = ruling.price > a.price_shadow ? ruling.price : a.price_shadow;
 		change(c, u, ruling.mode, price, v->vm->conf.vcpus);
+		/* It leaves shadow tables because the work has changed: what was known of its
+		 * misses is of the work before. */
+		if (ruling.mode == TF_NESTED)
+			rates->misses = rates->miss_cycles = 0;
 		/* What the reading took is no part of the stop. */
 		v->chooser.stays = c->conf.grain == TF_GRAIN_SPACE;
 	}

@@ -59,11 +59,10 @@ static void decide(uint64_t *state, const struct account *a, struct ruling *out)
 	if (!c->known && all)
 		c->doubts = all->doubts;
 	c->known = true;
-	/* Doubts are about going to shadow tables; leaving them must stay as easy as it is. The
-	 * tables that are there by now would have to be filled again: what was paid is the price.
-	 */
+	/* Doubts are about going to shadow tables; leaving them must stay as easy as it is: the
+	 * tables that are there by now stay, and to come back to them costs what it costs now. */
 	if (shadow) {
-		price = c->paid;
+		price = price < c->paid ? price : c->paid;
 		c->gain += (int64_t)(other - loss - a->filling);
 	} else {
 		c->paid = price;

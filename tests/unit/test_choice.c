@@ -524,6 +524,61 @@ static void follows_the_work(void **state)
 	}
 }
 
+/* Who leaves shadow tables does other work by now: until its misses were looked at again, none are
+ * known that could send it back. */
+static void leaving_forgets_misses(void **state)
+{
+	(void)state;
+	for (unsigned int grain = 0; grain < 2; grain++) {
+		struct rig *g = start_choice((enum tf_grain)grain, "cost");
+		const struct tf_reading unseen = {.cycles = 1000000, .event_cycles = 1000000};
+		struct tf_verdict v;
+		tag_frames(g);
+		enter_space(g, 0, space(g, 0x210));
+		readings_until(g, chase, TF_SHADOW, &v);
+		for (unsigned int k = 0; k < 20; k++) {
+			struct tf_reading r = chase(given(g, 0));
+			v = note(g, 0, &r);
+		}
+		assert_in_range(v.misses_per_s, 1490000, 1500000);
+		readings_until(g, forks, TF_NESTED, &v);
+		for (unsigned int k = 0; k < 1000; k++) {
+			obey(g, v.mode);
+			given(g, 0);
+			v = note(g, 0, &unseen);
+			assert_false(v.switched);
+			assert_int_equal(v.misses_per_s, 0);
+		}
+		check(g);
+		end(g);
+	}
+}
+
+/* What is left of a price that was paid to fill shadow tables does not hide what they lose long
+ * after. */
+static void filling_ages(void **state)
+{
+	(void)state;
+	unsigned int n[2];
+	for (unsigned int late = 0; late < 2; late++) {
+		struct rig *g = start_choice(TF_GRAIN_SPACE, "cost");
+		struct tf_verdict v;
+		tag_frames(g);
+		enter_space(g, 0, space(g, 0x210));
+		for (unsigned int k = 0; k < 40; k++) /* stops are dear: so is the way */
+			tf_choice_switched(g->hw.cpu[0].v, 20 * 1000000);
+		readings_until(g, chase, TF_SHADOW, &v);
+		for (unsigned int k = 0; k < 3000 * late; k++) {
+			struct tf_reading r = chase(given(g, 0));
+			v = note(g, 0, &r);
+			assert_false(v.switched);
+		}
+		n[late] = readings_until(g, forks, TF_NESTED, &v);
+		end(g);
+	}
+	assert_true(n[1] > 0 && n[1] * 4 < n[0] * 3);
+}
+
 /* Quiet work changes nothing, whatever mode it is in; nor do readings without time. */
 static void quiet_work(void **state)
 {
@@ -635,6 +690,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(recycled_cr3),
 		cmocka_unit_test(begins_once),
 		cmocka_unit_test(follows_the_work),
+		cmocka_unit_test(leaving_forgets_misses),
+		cmocka_unit_test(filling_ages),
 		cmocka_unit_test(quiet_work),
 		cmocka_unit_test(two_spaces),
 	};

@@ -303,6 +303,25 @@ static void cost_pays_first(void **state)
 	}
 }
 
+/* The tables that it leaves stay: what the way back costs by now is the price of leaving, not what
+ * filling them cost; but never more than that. */
+static void cost_leaves_by_present_price(void **state)
+{
+	(void)state;
+	for (unsigned int dearer = 0; dearer < 2; dearer++) {
+		struct work w = fresh;
+		unsigned int n = 0;
+		while (!feed(&w, 10000, 0))
+			n++;
+		for (unsigned int k = 0; k < 100; k++)
+			assert_false(feed(&w, 10000, 0));
+		w.price_shadow = dearer ? 900000 : 10000; /* and 20000 the way out */
+		for (n = 1; !feed(&w, 0, 10000); n++)
+			;
+		assert_int_equal(n, dearer ? 10 : 3);
+	}
+}
+
 static void cost_stays(void **state)
 {
 	(void)state;
@@ -465,6 +484,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(dsp_edges),
 		cmocka_unit_test(dsp_waits),
 		cmocka_unit_test(cost_pays_first),
+		cmocka_unit_test(cost_leaves_by_present_price),
 		cmocka_unit_test(cost_stays),
 		cmocka_unit_test(cost_does_not_flap),
 		cmocka_unit_test(cost_remembers),
