@@ -56,8 +56,7 @@ fi
 for ((i = 1; i <= rounds; i++)); do
 	jq -c --argjson i "$i" '. + {duel: $i, who: "a"}' "build/bench/$name-$i-a.jsonl"
 	jq -c --argjson i "$i" '. + {duel: $i, who: "b"}' "$other/build/bench/$name-$i-b.jsonl"
-done | jq -rs --arg a "$a" --arg b "$b" '
-	def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2] + .[length / 2 - 1]) / 2 end;
+done | jq -rs -L bench --arg a "$a" --arg b "$b" 'include "tables";
 	def round3: . * 1000 | round / 1000;
 	[.[] | select(.work) | .set as $set | .duel as $duel | .who as $who | .work[] |
 		{key: "\($set).\(.work)", $duel, $who,

@@ -11,15 +11,9 @@ out=$3
 words=$4
 only=${5:+only=$5}
 cd "$(dirname "$0")/.." || exit 1
-trap 'rm -rf "$out.cd" "$out.iso"' EXIT
-rm -rf "$out.cd"
-mkdir -p "$out.cd"
-cp build/twofold-hv.elf "$out.cd/hv"
-cp build/baretest.elf "$out.cd/kernel"
-printf 'multiboot /hv twofold mem=256M %s\nmodule /kernel kernel %s\nboot\n' "$words" "$only" >"$out.cfg"
-grub-mkimage -O i386-pc-eltorito -p / -c "$out.cfg" -o "$out.cd/grub" biosdisk iso9660 multiboot boot || exit 1
-xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-size 4 -boot-info-table "$out.cd" ||
-	exit 1
+trap 'rm -f "$out.iso"' EXIT
+printf 'multiboot /hv twofold mem=256M %s\nmodule /kernel kernel %s\nboot\n' "$words" "$only" |
+	scripts/cd.sh "$out" multiboot build/twofold-hv.elf=hv build/baretest.elf=kernel || exit 1
 scripts/bochs.sh "$model" "$cpus" "$out.iso" "$out" 900 || echo "it does not power off"
 grep -aE '^FAIL|passed' "$out.log"
 jq -es '.[-1] | .ev == "end" and .reason == "debug_exit" and .code == 0' "$out.hv" >/dev/null || {

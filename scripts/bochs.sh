@@ -1,11 +1,15 @@
 #!/bin/bash
-# bochs.sh MODEL CPUS ISO OUT SECONDS [KEYS]: boots a CD image on Bochs, as a machine with 1 GiB would, until it
-# powers off. What comes on COM1 is in OUT.log, what comes on COM2 in OUT.hv, Bochs's own words in OUT.bochs. What comes
+# bochs.sh MODEL|MACHINE CPUS ISO OUT SECONDS [KEYS]: boots a CD image on Bochs, as a machine with 1 GiB would, until it
+# powers off. MODEL is Bochs's name of a CPU, MACHINE as --machine names it. What comes on COM1 is in OUT.log, what comes on COM2 in OUT.hv, Bochs's own words in OUT.bochs. What comes
 # from the file KEYS goes to COM1. 1 if it did not power off in time.
 #
 # SPDX-License-Identifier: BSD-2-Clause
 set -u
 model=$1 cpus=$2 iso=$(realpath "$3") out=$(realpath "$4") seconds=$5 keys=${6:-}
+case $model in
+bochs-amd) model=ryzen ;;
+bochs-intel) model=corei7_skylake_x ;;
+esac
 bochs=$(dirname "$0")/../build/bochs/bochs
 debugger=
 if [ ! -x "$bochs" ]; then

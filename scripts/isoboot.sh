@@ -41,8 +41,7 @@ boot() {
 			-drive if=none,id=stick,format=raw,readonly=on,file=build/twofold.iso \
 			<"$out.keys" >"$out.log" 2>&1
 		;;
-	bochs-amd) scripts/bochs.sh ryzen 2 build/twofold.iso "$out" 900 "$out.keys" ;;
-	bochs-intel) scripts/bochs.sh corei7_skylake_x 2 build/twofold.iso "$out" 900 "$out.keys" ;;
+	bochs-*) scripts/bochs.sh "$machine" 2 build/twofold.iso "$out" 900 "$out.keys" ;;
 	esac
 }
 

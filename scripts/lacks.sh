@@ -9,15 +9,9 @@ cpus=$2
 out=$3
 text=$4
 cd "$(dirname "$0")/.." || exit 1
-trap 'rm -rf "$out.cd" "$out.iso"' EXIT
-rm -rf "$out.cd"
-mkdir -p "$out.cd"
-cp build/twofold-hv.elf "$out.cd/hv"
-cp build/baretest.elf "$out.cd/kernel"
-printf 'multiboot /hv twofold mode=nested mem=64M\nmodule /kernel kernel only=none\nboot\n' >"$out.cfg"
-grub-mkimage -O i386-pc-eltorito -p / -c "$out.cfg" -o "$out.cd/grub" biosdisk iso9660 multiboot boot || exit 1
-xorriso -as mkisofs -quiet -R -o "$out.iso" -b grub -no-emul-boot -boot-load-size 4 -boot-info-table "$out.cd" ||
-	exit 1
+trap 'rm -f "$out.iso"' EXIT
+printf 'multiboot /hv twofold mode=nested mem=64M\nmodule /kernel kernel only=none\nboot\n' |
+	scripts/cd.sh "$out" multiboot build/twofold-hv.elf=hv build/baretest.elf=kernel || exit 1
 scripts/bochs.sh "$model" "$cpus" "$out.iso" "$out" 200 || echo "it does not power off"
 jq -es --arg text "$text" '(map(select(.ev == "error")) | length == 1 and (.[0].text | startswith($text))) and
 	(.[-1] | .ev == "end" and .reason == "error" and .code == 3 and .exits_total == 0 and

@@ -101,15 +101,12 @@ static void make_room(uint64_t *const *sum, unsigned int sums, uint64_t *cycles,
 	*cycles = keep;
 }
 
-/* What was found of misses counts for less as time goes by, be the new looks as short as they may:
- * work that seldom stays long would else be judged by what it did before. */
+/* What is left of a sum when the work has gone on for so many cycles. */
 #define AGE_MS 200u
 
-static void misses_age(const struct choice *c, struct rates *r, uint64_t cycles)
+static void age(const struct choice *c, uint64_t *sum, uint64_t cycles)
 {
-	uint64_t span = AGE_MS * c->conf.clock_khz;
-	r->misses -= scale(r->misses, cycles, span + cycles);
-	r->miss_cycles -= scale(r->miss_cycles, cycles, span + cycles);
+	*sum -= scale(*sum, cycles, AGE_MS * c->conf.clock_khz + cycles);
 }
 
 static void misses_take(const struct choice *c, struct rates *to, uint64_t n, uint64_t cycles)
@@ -134,7 +131,11 @@ static void rates_take(const struct choice *c, struct rates *to, const struct tf
 		to->invlpgs += r->invlpgs << 8;
 		to->event_cycles += cycles << 8;
 	}
-	misses_age(c, to, without(r->cycles, lost));
+	/* Be the new looks as short as they may: work that seldom stays long would else be judged
+	 * by what it did before. */
+	uint64_t useful = without(r->cycles, lost);
+	age(c, &to->misses, useful);
+	age(c, &to->miss_cycles, useful);
 	if (r->counted_cycles) { /* all of them: nothing to be made up for by those before */
 		to->misses = r->tlb_misses << 8;
 		to->miss_cycles = r->counted_cycles << 8;
@@ -212,7 +213,7 @@ static uint64_t without_filling(const struct choice *c, struct unit *u, uint64_t
 {
 	uint64_t filling = u->filling < lost ? u->filling : lost;
 	u->filling -= filling;
-	u->filling -= scale(u->filling, useful, AGE_MS * c->conf.clock_khz + useful);
+	age(c, &u->filling, useful);
 	return lost - filling;
 }
 
