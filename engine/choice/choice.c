@@ -205,22 +205,25 @@ static void learn(uint64_t *predicted, uint64_t *actual, uint64_t p, uint64_t a)
 	}
 }
 
-/* The unit runs on shadow tables and lost so much there. What fills them was paid for by the price
- * of the change, and is not learned from. What is left of that ages: long after the change nothing
- * is filled for it any more. */
-static uint64_t without_filling(const struct choice *c, struct unit *u, uint64_t lost,
-				uint64_t useful)
+/* What a reading on shadow tables spent on filling them for the change that brought the unit there:
+ * the price of the change is for that, and no loss of the mode. What it still has to fill ages:
+ * long after the change nothing is filled for it any more. */
+static uint64_t filling(struct choice *c, struct unit *u, const struct tf_reading *r,
+			uint64_t useful)
 {
-	uint64_t filling = u->filling < lost ? u->filling : lost;
-	u->filling -= filling;
-	age(c, &u->filling, useful);
-	return lost - filling;
+	uint64_t all = r->fills << 8, n = all < u->to_fill ? all : u->to_fill;
+	uint64_t cycles = scale(r->fill_cycles + r->fills * c->conf.costs.exit, n, all);
+	u->to_fill -= n;
+	age(c, &u->to_fill, useful);
+	if (n)
+		learn(&c->fill_predicted, &c->fill_actual, u->fill * n >> 8, cycles);
+	return cycles;
 }
 
 static void learn_from(struct choice *c, struct unit *u, uint64_t predicted, uint64_t lost)
 {
 	/* Without events there is nothing that could be predicted from them. */
-	if (u->filling || predicted < c->conf.costs.fault)
+	if (u->to_fill >> 8 || predicted < c->conf.costs.fault)
 		return;
 	learn(&u->predicted, &u->actual, predicted, lost);
 	learn(&c->predicted, &c->actual, predicted, lost);
@@ -253,13 +256,19 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		 * loses it. The calibrated costs have it. */
 		lost = lost > predicted ? lost : predicted;
 		learn_from(c, u, predicted, lost);
-		a->shadow_loss = without_filling(c, u, lost, a->useful);
-		a->filling = lost - a->shadow_loss;
+		a->filling = filling(c, u, r, a->useful);
+		a->filling = a->filling < lost ? a->filling : lost;
+		a->shadow_loss = lost - a->filling;
 	} else {
 		a->shadow_loss = corrected(c, u, events_cost(c, rates, a->useful));
 	}
 	/* A leaf table that has shadows is read again, or a fault links it: about an exit. */
-	a->price_shadow = c->stop[TF_SHADOW] + missing * k->fill + u->at.leaf_tables * k->exit;
+	uint64_t fill = missing * k->fill + u->at.leaf_tables * k->exit;
+	if (u->mode == TF_NESTED)
+		u->fill = u->at.tables ? fill / u->at.tables : 0;
+	if (c->fill_predicted) /* what such predictions were worth */
+		fill = scale(fill, c->fill_actual, c->fill_predicted);
+	a->price_shadow = c->stop[TF_SHADOW] + fill;
 	a->price_nested = c->stop[TF_NESTED];
 	if (c->conf.grain == TF_GRAIN_VM) {
 		a->price_shadow *= v->vm->conf.vcpus;
@@ -312,11 +321,11 @@ static enum tf_mode mode_ran(const struct tf_vcpu *v)
 	return v->running == &mode_shadow ? TF_SHADOW : TF_NESTED;
 }
 
-static void change(struct choice *c, struct unit *u, enum tf_mode m, uint64_t price,
-		   unsigned int vcpus)
+static void change(struct choice *c, struct unit *u, enum tf_mode m, unsigned int vcpus)
 {
-	u->skip = c->conf.grain == TF_GRAIN_SPACE ? 1 : vcpus;
-	u->filling = m == TF_SHADOW ? price : 0;
+	const unsigned int n = c->conf.grain == TF_GRAIN_SPACE ? 1 : vcpus;
+	u->skip = n;
+	u->to_fill = m == TF_SHADOW ? (u->at.tables << 8) * n : 0;
 	if (c->conf.grain == TF_GRAIN_SPACE)
 		space_set_mode(c, u, m);
 	else
@@ -347,9 +356,7 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 	verdict_fill(c, u, rates, r, &a, &ruling, out);
 	if (ruling.mode != u->mode) {
 		out->switched = true;
-		/* A price that was doubled after a mistake has room for what the mistake was. */
-		uint64_t price = ruling.price > a.price_shadow ? ruling.price : a.price_shadow;
-		change(c, u, ruling.mode, price, v->vm->conf.vcpus);
+		change(c, u, ruling.mode, v->vm->conf.vcpus);
 		/* It leaves shadow tables because the work has changed: what was known of its
 		 * misses is of the work before. */
 		if (ruling.mode == TF_NESTED)

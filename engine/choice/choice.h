@@ -26,7 +26,8 @@ struct unit {
 	struct rates rates;
 	struct footprint at;
 	uint32_t skip;	  /* readings to come that a change of mode fell into */
-	uint64_t filling; /* cycles of the last change's price still to be paid */
+	uint64_t to_fill; /* faults that the last change still has to cost, in 256ths */
+	uint64_t fill;	  /* predicted cycles of one */
 	/* Shadow mode's exits as predicted from the rates and as they were. */
 	uint64_t predicted, actual;
 	uint64_t state[POLICY_STATE];
@@ -43,8 +44,9 @@ struct choice {
 	uint64_t shared[POLICY_STATE]; /* the policy's, of all units */
 	uint64_t stop[2];	       /* cycles to go over to each mode, as it was lately */
 	uint64_t predicted, actual;    /* of all units: what a new one begins with */
-	uint32_t generation;	       /* of the spaces' modes; atomic */
-	uint32_t shadow_units;	       /* spaces that want shadow tables; atomic */
+	uint64_t fill_predicted, fill_actual;
+	uint32_t generation;   /* of the spaces' modes; atomic */
+	uint32_t shadow_units; /* spaces that want shadow tables; atomic */
 	struct unit *space[SPACE_BUCKETS];
 	hpa_t space_page[SPACE_BUCKETS];
 };

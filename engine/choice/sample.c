@@ -210,6 +210,7 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 		choose_pages(vm, s, &s->part[i]);
 		n += s->part[i].n;
 	}
+	s->at.tables = s->parts_all;
 	if (s->parts)
 		s->at.resident = s->parts_all * n / s->parts;
 	struct role role = {.level = 3, .nxe = (r->efer >> 11) & 1};

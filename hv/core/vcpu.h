@@ -142,6 +142,7 @@ struct vcpu {
 	bool spaces;	     /* some address spaces may run on shadow tables, each by its mode */
 	bool goes_over;	     /* at its next exit: it has asked for a change of the mode */
 	bool gated;	     /* this exit takes it to the shadow tables of its address space */
+	bool fills;	     /* this exit is a #PF on a shadow root, and not the guest's */
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool timer_fired; /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;

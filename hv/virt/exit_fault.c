@@ -116,6 +116,7 @@ __attribute__((hot)) void exit_page_fault(struct vcpu *v)
 		a.flags |= TF_AC;
 	tf_shadow_fault(v->mmu, &a, &out);
 	v->meter.faults += out.end == TF_INJECT;
+	v->fills = out.end == TF_RESUME;
 	finish(v, &out);
 }
 

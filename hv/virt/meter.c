@@ -30,9 +30,12 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 
 #define CR3_SPACE 0x7ffffffffffff000ull
 
-#define PERIOD_MS	20u
-#define TIMER_MS	5u   /* after the period: a guest that has a tick is read at that */
-#define SAMPLE_MS	5u   /* between samples, at least */
+#define PERIOD_MS 20u
+#define TIMER_MS  5u /* after the period: a guest that has a tick is read at that */
+#define SAMPLE_MS 5u /* between samples, at least */
+#define SAMPLE_LEAST_US                                                                            \
+	250u		     /* that one lasts: over exits in quick succession, such as a tick's   \
+			      */
 #define CHANGE_MS	8u   /* that one waits for its address space, at most */
 #define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
@@ -102,6 +105,54 @@ static void spend(struct vcpu *v, uint64_t cycles)
 	took(v, cycles);
 }
 
+/* An exit ends that was the meter's own. */
+static void own_exit(struct vcpu *v, uint64_t cycles)
+{
+	struct meter *m = &v->meter;
+	/* The other part was told as it was spent. */
+	uint64_t told = m->pace.spent - m->exit_spent + m->stolen - m->exit_stolen;
+	uint64_t cost = cycles - told + vm.costs.exit;
+
+	m->event_cost = (m->event_cost * 7 + (cost < us(LONGEST_US) ? cost : us(LONGEST_US))) / 8;
+	spend(v, cost);
+	m->own = false;
+	m->own_sums.exits++;
+	m->own_sums.cycles += cycles;
+	if (is_shadow_kind(v->kind)) {
+		m->own_sums.shadow_exits++;
+		m->own_sums.shadow_cycles += cycles;
+	}
+}
+
+/* What an exit takes beyond this, metering apart, the machine was taken away for. */
+#define EXIT_MOST_US 500u
+
+void meter_entry(struct vcpu *v, uint64_t cycles)
+{
+	struct meter *m = &v->meter;
+	uint64_t work = m->work.cycles - m->told_work, most = us(EXIT_MOST_US) + work;
+	uint64_t stolen = cycles > most ? cycles - most : 0;
+
+	m->told_work = m->work.cycles;
+	if (m->own) {
+		own_exit(v, cycles);
+	} else {
+		m->stolen += stolen;
+		m->cut.cycles += stolen;
+		if (is_shadow_kind(v->kind))
+			m->cut.shadow_cycles += stolen;
+		if (v->gated) {
+			m->gates++;
+			m->gate_cycles += cycles - stolen - work;
+		}
+		if (v->fills) {
+			m->fills++;
+			m->fill_cycles += cycles - stolen - work;
+		}
+	}
+	v->gated = v->fills = false;
+}
+
 /* The clock at the beginning of the current exit. (It does not go back where an exit costs less
  * than was thought.) */
 static void clock_set(struct vcpu *v)
@@ -138,13 +189,15 @@ static void sums_take(const struct vcpu *v, struct meter_sums *s)
 	*s = (struct meter_sums){
 		.now = m->now,
 		.exits = -m->own_sums.exits,
-		.exit_cycles = -m->own_sums.cycles - m->exit_work.cycles,
+		.exit_cycles = -m->own_sums.cycles - m->exit_work.cycles - m->cut.cycles,
 		.shadow_exits = m->gates - m->own_sums.shadow_exits,
-		.shadow_cycles =
-			m->gate_cycles - m->own_sums.shadow_cycles - m->exit_work.shadow_cycles,
+		.shadow_cycles = m->gate_cycles - m->own_sums.shadow_cycles -
+				 m->exit_work.shadow_cycles - m->cut.shadow_cycles,
 		.cr3_writes = e->count[KIND_CR3_WRITE],
 		.invlpgs = e->count[KIND_INVLPG] + e->count[KIND_INVPCID],
 		.faults = m->faults,
+		.fills = m->fills,
+		.fill_cycles = m->fill_cycles,
 		.spent = m->exit_spent,
 		.guest = v->guest_cycles,
 	};
@@ -251,6 +304,8 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 	if (v->shadow) {
 		r->event_cycles = r->cycles;
 		r->faults = b.faults - a->faults;
+		r->fills = b.fills - a->fills;
+		r->fill_cycles = b.fill_cycles - a->fill_cycles;
 		r->cr3_writes = b.cr3_writes - a->cr3_writes;
 		r->invlpgs = b.invlpgs - a->invlpgs;
 	} else if (m->covered) {
@@ -267,9 +322,10 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 static void reading_stretch(struct tf_reading *r, uint64_t cycles)
 {
 	uint64_t *const member[] = {
-		&r->exits,	  &r->exit_cycles,  &r->shadow_exits,	&r->shadow_cycles,
-		&r->event_cycles, &r->faults,	    &r->cr3_writes,	&r->invlpgs,
-		&r->tlb_misses,	  &r->instructions, &r->counted_cycles,
+		&r->exits,	    &r->exit_cycles, &r->shadow_exits, &r->shadow_cycles,
+		&r->fills,	    &r->fill_cycles, &r->event_cycles, &r->faults,
+		&r->cr3_writes,	    &r->invlpgs,     &r->tlb_misses,   &r->instructions,
+		&r->counted_cycles,
 	};
 
 	for (unsigned int i = 0; i < sizeof(member) / sizeof(member[0]); i++)
@@ -331,6 +387,8 @@ static void reading_add(struct tf_reading *to, const struct tf_reading *r)
 	to->exit_cycles += r->exit_cycles;
 	to->shadow_exits += r->shadow_exits;
 	to->shadow_cycles += r->shadow_cycles;
+	to->fills += r->fills;
+	to->fill_cycles += r->fill_cycles;
 	to->event_cycles += r->event_cycles;
 	to->faults += r->faults;
 	to->cr3_writes += r->cr3_writes;
@@ -501,24 +559,6 @@ void meter_timed(struct vcpu *v)
 	clock_set(v);
 }
 
-void meter_own_exit(struct vcpu *v, uint64_t cycles)
-{
-	struct meter *m = &v->meter;
-	/* The other part was told as it was spent. */
-	uint64_t told = m->pace.spent - m->exit_spent + m->stolen - m->exit_stolen;
-	uint64_t cost = cycles - told + vm.costs.exit;
-
-	m->event_cost = (m->event_cost * 7 + (cost < us(LONGEST_US) ? cost : us(LONGEST_US))) / 8;
-	spend(v, cost);
-	m->own = false;
-	m->own_sums.exits++;
-	m->own_sums.cycles += cycles;
-	if (is_shadow_kind(v->kind)) {
-		m->own_sums.shadow_exits++;
-		m->own_sums.shadow_cycles += cycles;
-	}
-}
-
 /* ---- the clockwork ---- */
 
 /* When to look again. */
@@ -601,10 +641,12 @@ void meter_exit(struct vcpu *v)
 {
 	struct meter *m = &v->meter;
 	bool common;
+	uint64_t sampled;
 
 	clock_set(v);
 	common = is_common(v);
-	if (m->samples && (common || m->now - m->sample_began >= ms(PERIOD_MS)))
+	sampled = m->now - m->sample_began;
+	if (m->samples && (sampled >= ms(PERIOD_MS) || (common && sampled >= us(SAMPLE_LEAST_US))))
 		sample_end(v);
 	if (m->window.open && window_is_over(&m->window, m->now)) {
 		window_end(v);

@@ -33,6 +33,7 @@ struct meter_sums {
 	uint64_t exits, exit_cycles;
 	uint64_t shadow_exits, shadow_cycles; /* of kinds that nested mode has not */
 	uint64_t cr3_writes, invlpgs, faults;
+	uint64_t fills, fill_cycles;
 	uint64_t spent;
 	uint64_t guest;
 };
@@ -87,9 +88,13 @@ struct meter {
 	bool tells;		   /* it is to be told at the next exit */
 
 	uint64_t gates, gate_cycles; /* exits by which an address space went to shadow tables */
-	uint64_t faults;	     /* #PF on shadow roots that were the guest's own */
+	uint64_t fills, fill_cycles; /* #PF on shadow roots that were not the guest's */
+	uint64_t faults;	     /* ... that were */
 	uint64_t sent;		     /* cycles for sending events; in no other sum */
-	uint64_t stolen; /* cycles that metering took while the machine was taken away; as that */
+	uint64_t stolen; /* cycles of metering and of exits while the machine was taken away; as
+			    that */
+	struct meter_part cut;	    /* of these, what was in exits; only the cycles */
+	uint64_t told_work;	    /* work.cycles at the last entry */
 	struct meter_part own_sums; /* exits that were the meter's alone */
 	struct meter_part work;	    /* within other exits; only the cycles */
 	uint64_t sample_count, window_count;
@@ -105,8 +110,8 @@ void meter_exit(struct vcpu *v);
 void meter_enter(struct vcpu *v);
 /* The current exit was made by the meter's timer. */
 void meter_timed(struct vcpu *v);
-/* An exit ends that was the meter's `own`, after so many cycles. */
-void meter_own_exit(struct vcpu *v, uint64_t cycles);
+/* An exit ends by an entry, after so many cycles. */
+void meter_entry(struct vcpu *v, uint64_t cycles);
 /* It goes to sleep; it woke up. */
 void meter_sleep(struct vcpu *v);
 void meter_wake(struct vcpu *v);

@@ -293,13 +293,8 @@ __attribute__((hot)) static void enter(struct vcpu *v)
 	now = x86_rdtsc();
 	v->stats.count[v->kind]++;
 	v->stats.cycles[v->kind] += now - v->exit_tsc;
-	if (v->gated) {
-		v->gated = false;
-		v->meter.gates++;
-		v->meter.gate_cycles += now - v->exit_tsc;
-	}
-	if (v->meter.own)
-		meter_own_exit(v, now - v->exit_tsc);
+	if (v->meter.source)
+		meter_entry(v, now - v->exit_tsc);
 	vendor->enter(v);
 	__atomic_store_n(&v->where, WHERE_HOST, __ATOMIC_RELEASE);
 	exit_tsc = x86_rdtsc();
@@ -356,9 +351,12 @@ __attribute__((hot)) void virt_run(struct vcpu *v)
 			sleep(v);
 		if ((v->meter.tells || console_has_more()) && !v->switch_tsc && !stops)
 			meter_send(v); /* not while it changes its mode */
-		if (v->meter.begins)
-			meter_enter(v);
 		load_root(v);
+		if (v->meter.begins) {
+			/* Of the root that it goes to, and not of the one that it comes from. */
+			meter_enter(v);
+			load_root(v);
+		}
 		load_event(v);
 		__atomic_store_n(&v->where, WHERE_GUEST, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST)) {

@@ -56,6 +56,8 @@ struct tf_reading {
 	/* Of these, what nested mode would not have had: #PF, CR3, CR4, INVLPG, INVPCID in shadow
 	 * mode. */
 	uint64_t shadow_exits, shadow_cycles;
+	/* Of these, #PFs that were not the guest's: they filled shadow tables. */
+	uint64_t fills, fill_cycles;
 	uint64_t event_cycles; /* how long the three below were counted */
 	uint64_t faults, cr3_writes, invlpgs;
 	/* By hardware, or all 0: */

@@ -554,29 +554,67 @@ static void leaving_forgets_misses(void **state)
 	}
 }
 
-/* What is left of a price that was paid to fill shadow tables does not hide what they lose long
- * after. */
-static void filling_ages(void **state)
+#define LEAF_TABLES 40u
+
+/* As chase; on shadow tables eight of its faults fill leaf tables, at 100000 cycles each. */
+static struct tf_reading fills(enum tf_mode m)
+{
+	struct tf_reading r = chase(m);
+	if (m == TF_SHADOW) {
+		r.cycles += 800000;
+		r.shadow_exits = r.fills = 8;
+		r.shadow_cycles = r.fill_cycles = 800000;
+		r.exit_cycles += 800000;
+	}
+	return r;
+}
+
+/* A space of so many leaf tables, one page in each, that has been looked at. */
+static uint64_t sampled_space(struct rig *g)
+{
+	const uint64_t a = space(g, 0x210);
+	for (unsigned int i = 1; i < LEAF_TABLES; i++)
+		map(g, a, VA + i * 0x200000ull, 0, 0x210ull << 12 | X_P | X_W | X_U | X_A);
+	enter_space(g, 0, a);
+	(void)load(g, 0, VA);
+	hw_leave(&g->hw.cpu[0]);
+	assert_true(tf_sample_begin(g->hw.cpu[0].v, &g->hw.cpu[0].r));
+	tf_sample_end(g->hw.cpu[0].v, 1000);
+	return a;
+}
+
+/* What fills the tables after the change was paid for by its price, however much it comes to: so
+ * many faults as there are tables. More of them are a loss, and so are those that come late. What
+ * they took makes the next change dearer. */
+static void filling_is_paid_for(void **state)
 {
 	(void)state;
-	unsigned int n[2];
 	for (unsigned int late = 0; late < 2; late++) {
 		struct rig *g = start_choice(TF_GRAIN_SPACE, "cost");
-		struct tf_verdict v;
-		tag_frames(g);
-		enter_space(g, 0, space(g, 0x210));
-		for (unsigned int k = 0; k < 40; k++) /* stops are dear: so is the way */
-			tf_choice_switched(g->hw.cpu[0].v, 20 * 1000000);
+		struct tf_verdict v, again;
+		unsigned int n = 0;
+		sampled_space(g);
+		/* The first reading after a change does not decide. */
 		readings_until(g, chase, TF_SHADOW, &v);
-		for (unsigned int k = 0; k < 3000 * late; k++) {
+		for (unsigned int k = 0; k < (late ? 3000 : 1); k++) {
 			struct tf_reading r = chase(given(g, 0));
-			v = note(g, 0, &r);
-			assert_false(v.switched);
+			assert_false(note(g, 0, &r).switched);
 		}
-		n[late] = readings_until(g, forks, TF_NESTED, &v);
+		for (again.switched = false; !again.switched; n++) {
+			struct tf_reading r = fills(given(g, 0));
+			assert_true(n < 100);
+			again = note(g, 0, &r);
+		}
+		if (late)
+			assert_in_range(n, 1, LEAF_TABLES / 8 - 1);
+		else
+			assert_in_range(n, LEAF_TABLES / 8 + 1, LEAF_TABLES / 8 + 3);
+		obey(g, again.mode);
+		given(g, 0);
+		readings_until(g, chase, TF_SHADOW, &again);
+		assert_true(again.price > v.price * 10);
 		end(g);
 	}
-	assert_true(n[1] > 0 && n[1] * 4 < n[0] * 3);
 }
 
 /* Quiet work changes nothing, whatever mode it is in; nor do readings without time. */
@@ -691,7 +729,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(begins_once),
 		cmocka_unit_test(follows_the_work),
 		cmocka_unit_test(leaving_forgets_misses),
-		cmocka_unit_test(filling_ages),
+		cmocka_unit_test(filling_is_paid_for),
 		cmocka_unit_test(quiet_work),
 		cmocka_unit_test(two_spaces),
 	};
