@@ -7,7 +7,8 @@
  * many as there would have been in all of it. The exits are handled as the CPU would have: a fault
  * is injected again, a flush is a flush of everything.
  *  - TLB misses, from a *source*: the CPU's counters (cpu/pmc.h), or the engine's sample of
- * accessed bits between an entry and the next exit that nested mode would have had as well. Which
+ * accessed bits between an entry and the next exit that nested mode would have had as well, but for
+ * those right behind it, such as a timer tick's: it would be the kernel that was looked at. Which
  * entry is left to chance, lest it always be the one after a timer tick; half of the samples begin
  * when the guest next comes back to its address space, for a process that seldom exits may do so
  * only where its time on the CPU ends. A CR3 write, which loses the TLB too, ends a sample in
