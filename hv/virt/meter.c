@@ -441,6 +441,9 @@ static void note(struct vcpu *v, bool leaves)
 	}
 	vcpu_read_regs(v, &regs);
 	tf_choice_note(v->mmu, &regs, &r, &d);
+	m->quiet = d.nested_ppm < PACE_PPM;
+	if (!m->quiet && m->window_at > m->now + ms(PERIOD_MS))
+		m->window_at = m->now;
 	spend(v, x86_rdtsc() - began);
 	if (d.mode != wanted)
 		virt_switch(wanted, d.mode);
@@ -520,8 +523,9 @@ static void window_end(struct vcpu *v)
 	struct meter *m = &v->meter;
 
 	m->covered = window_close(&m->window, m->now);
-	/* Once in a reading, at a time of chance. */
-	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2);
+	/* Once in a reading, at a time of chance. Where nested tables lose nothing that would pay
+	 * for metering, it does not matter what shadow tables would: that is left to samples. */
+	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2) + (m->quiet ? ms(WAIT_MS) : 0);
 	virt_intercept(v);
 }
 

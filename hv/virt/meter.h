@@ -76,6 +76,7 @@ struct meter {
 	struct tf_reading left;
 	struct meter_sums base;
 	uint64_t covered;   /* how long its window counted; 0: it had none yet */
+	bool quiet;	    /* the last reading told of next to no TLB misses */
 	uint64_t window_at; /* the next window, sample: not before */
 	uint64_t sample_at;
 	uint64_t sample_began; /* or it waits since then */
