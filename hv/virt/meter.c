@@ -32,11 +32,11 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 #define CR3_SPACE 0x7ffffffffffff000ull
 
 #define PERIOD_MS 20u
-#define TIMER_MS  5u /* after the period: a guest that has a tick is read at that */
-#define SAMPLE_MS 5u /* between samples, at least */
-#define SAMPLE_LEAST_US                                                                            \
-	250u		     /* that one lasts: over exits in quick succession, such as a tick's   \
-			      */
+#define QUIET_MS  80u /* ... where next to no TLB misses are known: a sample tells of more */
+#define TIMER_MS  5u  /* after the period: a guest that has a tick is read at that */
+#define SAMPLE_MS 5u  /* between samples, at least */
+/* That one lasts, over exits in quick succession, such as a tick's. */
+#define SAMPLE_LEAST_US 250u
 #define CHANGE_MS	8u   /* that one waits for its address space, at most */
 #define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
@@ -441,7 +441,7 @@ static void note(struct vcpu *v, bool leaves)
 	}
 	vcpu_read_regs(v, &regs);
 	tf_choice_note(v->mmu, &regs, &r, &d);
-	m->quiet = d.nested_ppm < PACE_PPM;
+	m->quiet = m->source->begin && d.nested_ppm < PACE_PPM;
 	if (!m->quiet && m->window_at > m->now + ms(PERIOD_MS))
 		m->window_at = m->now;
 	spend(v, x86_rdtsc() - began);
@@ -473,6 +473,11 @@ static void sample_end(struct vcpu *v)
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
 	spend(v, x86_rdtsc() - began);
+	if (m->due > m->now + ms(PERIOD_MS)) { /* what it found holds from now on */
+		restart(v);
+		m->untold = 0;
+		m->due = m->now + ms(PERIOD_MS);
+	}
 }
 
 /* Would nested mode have had this exit as well? */
@@ -525,7 +530,7 @@ static void window_end(struct vcpu *v)
 	m->covered = window_close(&m->window, m->now);
 	/* Once in a reading, at a time of chance. Where nested tables lose nothing that would pay
 	 * for metering, it does not matter what shadow tables would: that is left to samples. */
-	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2) + (m->quiet ? ms(WAIT_MS) : 0);
+	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2) + (m->quiet ? ms(2 * QUIET_MS) : 0);
 	virt_intercept(v);
 }
 
@@ -662,7 +667,7 @@ void meter_exit(struct vcpu *v)
 	}
 	if (m->now >= m->due) {
 		note(v, false);
-		m->due = m->now + ms(PERIOD_MS);
+		m->due = m->now + ms(m->quiet && !v->shadow ? QUIET_MS : PERIOD_MS);
 		m->timer = 0;
 	}
 	if (!m->timer)
