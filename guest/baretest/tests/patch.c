@@ -143,7 +143,9 @@ static void patch(void)
 		stepped += each[i].stepped;
 	}
 	vector_set(3, NULL);
-	print("patch: %lu changes, stepped %lu\n", changes, stepped);
-	CHECK(stepped, "nobody ran into the INT3 in %lu changes", changes);
+	if (options.verbose)
+		print("    %lu changes, %lu times stepped over\n", changes, stepped);
+	if (!stepped)
+		test_skip("nobody ran into the INT3");
 }
 BARETEST_SMP(smp_l_patch, "smp/patch", patch);
