@@ -68,7 +68,7 @@ char *machine_words(const struct machine_kind *k, const struct options *o)
 				n->distance[i][j]);
 	}
 	if (machine_spare(k, o))
-		fputs(" spare=1", f);
+		fputs(" spare=1 recheck=1", f);
 	if (strcmp(o->groups, "node") != 0)
 		fprintf(f, " groups=%s", o->groups);
 	if (strcmp(o->install, "lock") != 0)

@@ -39,6 +39,8 @@ struct machine_kind {
 	/* Starts it; process_open() was called. As process_start(). */
 	int (*start)(const struct machine_kind *k, struct process *p, const char *path,
 		     const struct load *l);
+	/* Says where its CPUs are, a line for each; it runs. NULL: that cannot be asked. */
+	void (*tell)(const struct process *p);
 	/* Does this line of its standard error tell a person something? NULL: each does. */
 	bool (*is_word)(const char *line, size_t n);
 };

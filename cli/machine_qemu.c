@@ -4,9 +4,12 @@
  * commas need no quoting and nothing has to be made, or cleaned up, in a file system.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "args.h"
 #include "machine.h"
@@ -97,13 +100,54 @@ static void add_nodes(struct args *a, const struct machine_kind *k, const struct
 	}
 }
 
+/* QEMU's monitor, for tell(). Returns its end; -1: there is none. */
+static int monitor_open(struct process *p)
+{
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0)
+		return -1;
+	p->monitor = fd[0];
+	return fd[1];
+}
+
+/* Of what the monitor tells of each CPU, which begins with "CPU#N", the line with its RIP. */
+static void tell(const struct process *p)
+{
+	static const char ask[] = "info registers -a\n";
+	static char text[1 << 18];
+	struct pollfd ready = {p->monitor, POLLIN, 0};
+	size_t n = 0;
+	char *line, *rest = text;
+	const char *cpu = "CPU";
+
+	if (p->monitor < 0 || write(p->monitor, ask, sizeof(ask) - 1) < 0)
+		return;
+	while (n < sizeof(text) - 1 && poll(&ready, 1, 500) > 0) {
+		ssize_t got = read(p->monitor, text + n, sizeof(text) - 1 - n);
+
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	text[n] = '\0';
+	while ((line = strsep(&rest, "\r\n"))) {
+		if (!strncmp(line, "CPU#", 4))
+			cpu = line;
+		else if (!strncmp(line, "RIP=", 4) || !strncmp(line, "EIP=", 4))
+			say("%s: %s", cpu, line);
+	}
+}
+
 static int start(const struct machine_kind *k, struct process *p, const char *path,
 		 const struct load *l)
 {
 	const struct options *o = l->options;
+	const int monitor = monitor_open(p);
 	const int keep[] = {p->theirs[LINE_COUNTERS], l->kernel->file.fd,
-			    l->initrd ? l->initrd->fd : -1};
+			    l->initrd ? l->initrd->fd : -1, monitor};
 	struct args a = {NULL, 0};
+	int status;
 
 	arg_add(&a, path);
 	option_add(&a, "-name", "twofold");
@@ -123,16 +167,23 @@ static int start(const struct machine_kind *k, struct process *p, const char *pa
 	option_add(&a, "-chardev",
 		   text_of("file,id=counters,path=/proc/self/fd/%d", p->theirs[LINE_COUNTERS]));
 	option_add(&a, "-serial", "chardev:counters");
+	if (monitor >= 0) {
+		option_add(&a, "-chardev", text_of("socket,id=monitor,fd=%d", monitor));
+		option_add(&a, "-mon", "chardev=monitor,mode=readline");
+	}
 	option_add(&a, "-kernel", l->hv);
 	option_add(&a, "-append", machine_words(k, o));
 	option_add(&a, "-initrd", modules(l));
-	return process_start(p, &(struct launch){
-					.argv = a.v,
-					.in = p->theirs[LINE_KEYS],
-					.out = p->theirs[LINE_CONSOLE],
-					.keep = keep,
-					.keeps = sizeof(keep) / sizeof(keep[0]),
-				});
+	status = process_start(p, &(struct launch){
+					  .argv = a.v,
+					  .in = p->theirs[LINE_KEYS],
+					  .out = p->theirs[LINE_CONSOLE],
+					  .keep = keep,
+					  .keeps = sizeof(keep) / sizeof(keep[0]),
+				  });
+	if (monitor >= 0)
+		close(monitor);
+	return status;
 }
 
 const struct machine_kind machine_qemu = {
@@ -147,4 +198,5 @@ const struct machine_kind machine_qemu = {
 	.version = version,
 	.check = check,
 	.start = start,
+	.tell = tell,
 };

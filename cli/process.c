@@ -25,7 +25,7 @@ static void unblock(int fd)
 
 int process_open(struct process *p)
 {
-	*p = (struct process){0};
+	*p = (struct process){.monitor = -1};
 	for (int i = 0; i < LINES; i++) {
 		bool to = i == LINE_KEYS;
 		int fd[2];

@@ -21,6 +21,7 @@ struct process {
 	int status;	   /* of wait(), when it is gone */
 	int ours[LINES];   /* our ends; none blocks */
 	int theirs[LINES]; /* its own, until it is started */
+	int monitor;	   /* our end of the machine's, where it has one; -1: none */
 };
 
 /* How a process is started. */

@@ -162,6 +162,8 @@ static void stop(struct run *r, const char *reason)
 {
 	if (!r->reason)
 		r->reason = reason;
+	if (!strcmp(reason, "timeout") && r->machine.pid > 0 && r->kind->tell)
+		r->kind->tell(&r->machine);
 	process_kill(&r->machine);
 }
 

@@ -311,6 +311,26 @@ enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t
 	return host_access(vm, to, NULL, from, n);
 }
 
+enum tf_status tf_mem_touch(struct tf_vm *vm, gpa_t at)
+{
+	struct block *b = memmap_block(&vm->map, gpa_to_gfn(at));
+	struct frame *fr = b ? block_frame(b, gpa_to_gfn(at)) : NULL;
+	struct op op;
+	if (!frame_is_backed(fr))
+		return TF_E_NOENT;
+	vm_op_begin(&op, vm);
+	block_lock(&op, &vm->map, b);
+	uint64_t word = frame_word(fr);
+	if (word & FRAME_BACKED) {
+		uint8_t *byte =
+			(uint8_t *)tf_host_ptr(vm->h, word_hpa(word)) + (at.v & TF_PAGE_MASK);
+		(void)__atomic_fetch_or(byte, 0, __ATOMIC_SEQ_CST);
+	}
+	block_unlock(&op, b);
+	vm_op_end(&op, vm);
+	return word & FRAME_BACKED ? TF_OK : TF_E_NOENT;
+}
+
 /* ---- counters ---- */
 
 static void counters_add(struct tf_counters *to, const struct tf_counters *from)

@@ -23,7 +23,7 @@ wrong() {
 	echo "boot in $mode mode, $cpus CPUs: $*"
 }
 
-[ $status = 0 ] || wrong "status $status: $(tail -n 3 "$out.err")"
+[ $status = 0 ] || wrong "status $status: $(tail -n 8 "$out.err")"
 grep -aqE "^guest: up at .* s, $cpus CPU" "$out.log" ||
 	wrong "not up with $cpus CPUs: $(grep -a '^guest: up' "$out.log")"
 # (The kernel's own words may come before the end of this line.)

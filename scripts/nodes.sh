@@ -25,7 +25,7 @@ wrong() {
 	echo "boot in $mode mode with $*"
 }
 
-[ $status = 0 ] || wrong "status $status: $(tail -n 3 "$out.err")"
+[ $status = 0 ] || wrong "status $status: $(tail -n 8 "$out.err")"
 seen=$(tr -d '\r' <"$out.log" | sed -n 's/^guest: node //p')
 [ "$seen" = "$nodes" ] || wrong "other nodes than it should have:"$'\n'"$seen"
 grep -aq '^guest: powering off' "$out.log" || wrong "no power-off"

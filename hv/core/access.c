@@ -132,6 +132,24 @@ static void find_pair(struct insn_memo *m, size_t got)
 	m->compare = (uint8_t)(at + next.length);
 }
 
+bool vcpu_recheck_int(struct vcpu *v)
+{
+	uint64_t rip = vcpu_linear_rip(v), where;
+	size_t got = to_page_end(rip, INSN_MAX);
+	enum insn_status decoded;
+	struct tf_outcome out;
+	uint8_t bytes[INSN_MAX];
+	struct insn insn;
+
+	vcpu_sync_regs(v);
+	if (fetch_page(v, rip, bytes, got, &where, &out) != TF_OK)
+		return true;
+	decoded = insn_decode(bytes, got, v->guest.mode, &insn);
+	if (decoded == INSN_INT)
+		return true;
+	return tf_mem_touch(vm.mmu, gpa(where)) != TF_OK || decoded == INSN_SHORT;
+}
+
 unsigned int vcpu_cr3_pair(const struct insn *i)
 {
 	const char *memo = (const char *)i - offsetof(struct insn_memo, insn);

@@ -163,6 +163,10 @@ static bool parse_word(const char *word)
 		cmdline.spare = v != 0;
 		return true;
 	}
+	if (parse_number(word, "recheck=", false, &v)) {
+		cmdline.recheck = v != 0;
+		return true;
+	}
 	if (parse_number(word, "ept_ad=", false, &v)) {
 		cmdline.no_ept_ad = v == 0;
 		return true;

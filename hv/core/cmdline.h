@@ -30,6 +30,7 @@ struct cmdline {
 	bool verbose;
 	bool small_backing; /* backing=4K: no large pages behind guest memory */
 	bool spare;	    /* spare=1: the boot CPU runs no vCPU (docs/protocol.md) */
+	bool recheck;	/* recheck=1: the machine may run INT3s that are gone (docs/protocol.md) */
 	bool no_ept_ad; /* ept_ad=0: EPT without accessed and dirty flags, though the CPU has them
 			 */
 	unsigned int shadow_pages;

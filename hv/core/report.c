@@ -32,6 +32,7 @@ static const char *const kind_name[KINDS] = {
 	[KIND_IRET] = "iret",
 	[KIND_CPUID] = "cpuid",
 	[KIND_HLT] = "hlt",
+	[KIND_INT] = "int",
 	[KIND_IO] = "io",
 	[KIND_MSR] = "msr",
 	[KIND_MSR_TIMER] = "msr_timer",
@@ -311,13 +312,16 @@ static void put_choice(void)
 	json_close();
 }
 
-static uint64_t undone(void)
+static void put_mended(void)
 {
-	uint64_t sum = 0;
+	uint64_t undone = 0, rechecked = 0;
 
-	for (unsigned int i = 0; i < vm.made; i++)
-		sum += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
-	return sum;
+	for (unsigned int i = 0; i < vm.made; i++) {
+		undone += __atomic_load_n(&vm.vcpu[i]->undone, __ATOMIC_RELAXED);
+		rechecked += __atomic_load_n(&vm.vcpu[i]->rechecked, __ATOMIC_RELAXED);
+	}
+	json_number("undone", undone);
+	json_number("rechecked", rechecked);
 }
 
 /* What was asked of the CPUs, by what had to go. */
@@ -355,7 +359,7 @@ static void put_all(const struct tf_counters *c)
 	put_exits("exits", false);
 	put_exits("exit_cycles", true);
 	put_flushes();
-	json_number("undone", undone());
+	put_mended();
 	json_number("unknown_port_reads", vm.ports.unknown_in);
 	json_number("unknown_port_writes", vm.ports.unknown_out);
 	json_number("unknown_msr_reads", vm.msr.unknown_reads);

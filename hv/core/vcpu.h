@@ -90,6 +90,7 @@ enum exit_kind {
 	KIND_IRET,
 	KIND_CPUID,
 	KIND_HLT,
+	KIND_INT,
 	KIND_IO,
 	KIND_MSR,
 	KIND_MSR_TIMER,
@@ -146,6 +147,7 @@ struct vcpu {
 	bool watched;	  /* in shadow mode: each write of a control register exits to the engine */
 	bool timer_fired; /* the real timer interrupted: look at what is due */
 	bool nmi_pending, nmi_blocked;
+	bool lets_int; /* the next INT3 or INT n does not exit: it is there */
 	uint8_t still; /* exits in a row without an instruction, right behind an STI or MOV SS */
 
 	/* What the next entry is to be like (virt/vendor.h). */
@@ -166,6 +168,7 @@ struct vcpu {
 	uint64_t host_cr4;	       /* of its CPU, while it runs */
 	uint64_t flushes[FLUSH_KINDS]; /* asked of the CPU */
 	uint64_t undone;	       /* deliveries (virt/undo.h) */
+	uint64_t rechecked;	       /* INT3s that were gone (exit_int()) */
 	uint64_t space_entries;	       /* to shadow tables, for an address space */
 	uint64_t switch_tsc;	       /* it changes the mode since then; 0: it does not */
 	/* Awake, in the guest and in exits, by what it ran on: enum tf_mode. Of these, in the
@@ -273,6 +276,9 @@ enum tf_status vcpu_write_gva(struct vcpu *v, uint64_t at, const void *from, siz
 /* Decode the instruction at the guest's RIP. NULL: it could not be fetched (the fault is queued) or
  * is unknown (#UD is queued). The result is valid until the next call. */
 const struct insn *vcpu_decode(struct vcpu *v);
+/* Is there an INT3, INT n or INTO at the guest's RIP? If not, the place is touched, which has an
+ * emulator translate it again. True where it cannot be told. */
+bool vcpu_recheck_int(struct vcpu *v);
 /* For a "mov %cr3, reg" from vcpu_decode(): the length of the "mov reg, %cr3" right after it; 0:
  * something else follows. */
 unsigned int vcpu_cr3_pair(const struct insn *i);

@@ -314,6 +314,8 @@ static enum insn_status scan_one_byte(struct scan *s, struct insn *i, uint8_t op
 	case 0xfe:
 	case 0xff:
 		return scan_group3(s, i, op, size);
+	case 0xcc ... 0xce:
+		return INSN_INT;
 	case 0x6c ... 0x6f:
 	case 0xa4 ... 0xa7:
 	case 0xaa ... 0xaf:

@@ -4,8 +4,8 @@
  * against a device. AMD APM vol. 3. Knows: MOV (88-8B, A0-A3, C6, C7), MOVZX, MOVSX, MOVSXD, the
  * ALU group with memory (ADD OR ADC SBB AND SUB XOR CMP, TEST, XCHG, INC, DEC, NOT, NEG,
  * BT/BTS/BTR/BTC by immediate, CMPXCHG, XADD), MOV to and from CRn and DRn, CLTS, LMSW, SMSW,
- * INVLPG, INVPCID, XSETBV. String instructions are told apart as INSN_STRING. Pure functions; no
- * lock.
+ * INVLPG, INVPCID, XSETBV. String instructions are told apart as INSN_STRING, software interrupts
+ * as INSN_INT. Pure functions; no lock.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #ifndef HV_DECODE_DECODE_H
@@ -27,6 +27,7 @@ enum insn_status {
 	INSN_OK,
 	INSN_SHORT,   /* the bytes end before the instruction does */
 	INSN_UNKNOWN, /* not one of ours */
+	INSN_INT,     /* INT3, INT n, INTO: nothing else is right */
 	INSN_STRING,  /* MOVS, STOS, LODS, CMPS, SCAS, INS, OUTS: .length is right, nothing else */
 };
 

@@ -86,6 +86,8 @@ static enum exit_reason reason(struct exit *e, struct vmcb *b)
 	case VMEXIT_MSR:
 		e->msr.write = c->exit_info1 & 1;
 		return EXIT_MSR;
+	case VMEXIT_SOFT:
+		return EXIT_INT;
 	case VMEXIT_CPUID:
 		return EXIT_CPUID;
 	case VMEXIT_HLT:

@@ -54,6 +54,7 @@ static void follow_mode(struct vcpu *v)
 	c->cr_write = (uint16_t)with(c->cr_write, 1u << 4, i & INTERCEPT_CR4_WRITE);
 	c->exceptions = with(c->exceptions, 1u << EXC_PF, i & INTERCEPT_PF);
 	c->intercept1 = with(c->intercept1, INT1_INVLPG, i & INTERCEPT_TLB);
+	c->intercept1 = with(c->intercept1, INT1_SOFT, i & INTERCEPT_INT);
 	c->intercept3 = with(c->intercept3, INT3_INVPCID, i & INTERCEPT_TLB);
 }
 

@@ -98,6 +98,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "vmcb");
 #define INT1_RDPMC    (1u << 15)
 #define INT1_CPUID    (1u << 18)
 #define INT1_IRET     (1u << 20)
+#define INT1_SOFT     (1u << 21)
 #define INT1_INVD     (1u << 22)
 #define INT1_HLT      (1u << 24)
 #define INT1_INVLPG   (1u << 25)
@@ -160,6 +161,7 @@ enum {
 	VMEXIT_RDPMC = 0x06f,
 	VMEXIT_CPUID = 0x072,
 	VMEXIT_IRET = 0x074,
+	VMEXIT_SOFT = 0x075,
 	VMEXIT_INVD = 0x076,
 	VMEXIT_HLT = 0x078,
 	VMEXIT_INVLPG = 0x079,

@@ -116,6 +116,20 @@ static void exit_hlt(struct vcpu *v)
 		v->state = VCPU_HALTED;
 }
 
+/* The machine may go on with an INT3 that memory has not any more (docs/machines.md). One that is
+ * there runs now, and as all that follow up to the next exit. */
+static void exit_int(struct vcpu *v)
+{
+	v->kind = KIND_INT;
+	if (vcpu_recheck_int(v)) {
+		v->lets_int = true;
+		virt_intercept(v);
+		return;
+	}
+	v->rechecked++;
+	log_debug("vcpu %u: the INT3 at %lx is gone", v->index, v->guest.rip);
+}
+
 static void exit_xsetbv(struct vcpu *v)
 {
 	uint64_t value = (v->gpr[REG_RDX] << 32) | (uint32_t)v->gpr[REG_RAX];
@@ -208,6 +222,10 @@ static _Noreturn void exit_shutdown(struct vcpu *v)
 __attribute__((hot)) void virt_exit(struct vcpu *v)
 {
 	v->kind = KIND_OTHER;
+	if (v->lets_int) {
+		v->lets_int = false;
+		virt_intercept(v);
+	}
 	switch (v->exit.reason) {
 	case EXIT_INTERRUPT:
 		v->kind = KIND_INTR;
@@ -256,6 +274,9 @@ __attribute__((hot)) void virt_exit(struct vcpu *v)
 		break;
 	case EXIT_IO:
 		exit_io(v);
+		break;
+	case EXIT_INT:
+		exit_int(v);
 		break;
 	case EXIT_XSETBV:
 		exit_xsetbv(v);

@@ -51,6 +51,7 @@ enum exit_reason {
 	EXIT_CPUID,
 	EXIT_HLT,
 	EXIT_IO,
+	EXIT_INT, /* INT3, INT n, INTO: not executed yet */
 	EXIT_XSETBV,
 	EXIT_HYPERCALL,
 	EXIT_CACHE,    /* INVD, WBINVD */

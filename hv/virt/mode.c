@@ -30,6 +30,8 @@ void virt_intercept(struct vcpu *v)
 		wanted |= INTERCEPT_CR3_WRITE | INTERCEPT_CR4_WRITE;
 	if (v->shadow)
 		wanted |= INTERCEPT_CR3_READ | INTERCEPT_PF | INTERCEPT_TLB;
+	if (cmdline.recheck && !v->lets_int)
+		wanted |= INTERCEPT_INT;
 	wanted |= meter_intercepts(v);
 	if (wanted == v->intercepts)
 		return;

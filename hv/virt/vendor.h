@@ -24,6 +24,7 @@ enum {
 	INTERCEPT_CR4_WRITE = 1u << 2,
 	INTERCEPT_PF = 1u << 3,
 	INTERCEPT_TLB = 1u << 4, /* INVLPG, INVPCID */
+	INTERCEPT_INT = 1u << 5, /* INT n and, under QEMU, INT3; SVM only */
 };
 
 /* The kinds of TF_FLUSH_*, as they are counted. */

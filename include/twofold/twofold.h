@@ -172,6 +172,9 @@ enum tf_status tf_mem_discard(struct tf_vm *vm, gpa_t start, uint64_t bytes) TF_
  * right. Copies all or stops at the first address without memory (TF_E_NOENT). */
 enum tf_status tf_mem_read(struct tf_vm *vm, gpa_t from, void *to, size_t n) TF_MUST_CHECK;
 enum tf_status tf_mem_write(struct tf_vm *vm, gpa_t to, const void *from, size_t n) TF_MUST_CHECK;
+/* A write to the byte that leaves it as it is, whoever else writes it meanwhile. TF_E_NOENT: the
+ * frame is not backed. */
+enum tf_status tf_mem_touch(struct tf_vm *vm, gpa_t at) TF_MUST_CHECK;
 
 /* Dirty log of a range that lies in one slot. Start write-protects (or clears D); read fills
  * bitmap[i] for the i-th 4 KiB page since the last read, and starts the next round. The start must

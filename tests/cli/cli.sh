@@ -246,7 +246,7 @@ is 64 '--backing 1G: give 2M or 4K' run --backing 1G
 export FAKE_WALK=$here/walk.json FAKE_WORDS=$tmp/words
 FAKE=walk
 is 0 '' walk --at rsp --html walk.html
-holds "a walk's words" grep -qx 'append: mode=auto mem=512M spare=1 walk=rsp walk_when=mark:1 walk_as=read' words
+holds "a walk's words" grep -qx 'append: mode=auto mem=512M spare=1 recheck=1 walk=rsp walk_when=mark:1 walk_as=read' words
 holds "no console in a walk" sh -c '! grep -q console out'
 holds "a walk's text" grep -qx 'read of 0x7fff81d67540 (rsp) by the user, on vCPU 1, at the guest.s mark' out
 holds "its first reference" grep -qxE '    1  NPT  PML4E    0x2ba0c000  0x0000000000e00027  table   P W U A' out
@@ -286,7 +286,7 @@ FAKE=poweroff
 is 0 '' run --stats s.json --append 'a,b c'
 # (CPU 0 of the machine runs no vCPU when there are several: docs/protocol.md.)
 holds "modules on the line" grep -qE '^modules: /proc/self/fd/[0-9]+ console=ttyS0 a,,b c,/proc/self/fd/[0-9]+$' out
-holds "the hypervisor's words" grep -q '^append: mode=auto mem=512M spare=1$' out
+holds "the hypervisor's words" grep -q '^append: mode=auto mem=512M spare=1 recheck=1$' out
 holds "stats of a run" jq -e '.mode == "auto" and .cpus == 2 and .mem == 536870912 and
 	.reason == "poweroff" and .status == 0 and .guest_seconds == 4 and .boot_seconds == 1.5 and
 	.boot_cycles == 1500000000 and .exits.npf == 12 and .exits.hlt == 30 and
@@ -384,7 +384,7 @@ says() {
 	holds "$1" grep -qxF -- "$2" out
 }
 is 0 '' run --nodes 2 --cpus 5 --mem 129M --stats s.json
-says "two nodes: words" 'append: mode=auto mem=129M node=0-2:64M node=3-4:65M spare=1'
+says "two nodes: words" 'append: mode=auto mem=129M node=0-2:64M node=3-4:65M spare=1 recheck=1'
 says "two nodes: CPUs" 'numa: node,nodeid=0,memdev=node0,cpus=0,cpus=1,cpus=2,cpus=3 node,nodeid=1,memdev=node1,cpus=4,cpus=5'
 says "two nodes: smp" 'smp: 6'
 holds "two nodes: sizes" awk -F'[=,M ]+' '/^memory:/ { all = $2 } /^objects:/ { sum = $6 + $11; odd = $6 % 2 + $11 % 2 }
@@ -395,13 +395,13 @@ holds "two nodes: table" grep -qE '^nodes +2$' <("$twofold" table s.json)
 is 0 '' run --node mem=64M,cpus=1,3 --node cpus=0,2,mem=32M --node mem=8M --groups vcpu --install cas \
 	--regroup-every 50 --distance 0,1=15 --distance 1,2=31 --distance 2,1=42 --distance 2,2=10
 says "listed nodes: words" "append: mode=auto mem=104M node=1,3:64M node=0,2:32M node=:8M \
-distance=0:10,15,20 distance=1:15,10,31 distance=2:20,42,10 spare=1 groups=vcpu install=cas regroup=50"
+distance=0:10,15,20 distance=1:15,10,31 distance=2:20,42,10 spare=1 recheck=1 groups=vcpu install=cas regroup=50"
 says "listed nodes: smp" 'smp: 5'
 holds "listed nodes: distances" grep -q ' dist,src=1,dst=2,val=31 dist,src=2,dst=0,val=20 dist,src=2,dst=1,val=42 ' out
 is 0 '' run --nodes 2 --node cpus=0,mem=64M --node cpus=1,mem=64M --cpus 2 --mem 128M
-says "told twice, and the same" 'append: mode=auto mem=128M node=0:64M node=1:64M spare=1'
+says "told twice, and the same" 'append: mode=auto mem=128M node=0:64M node=1:64M spare=1 recheck=1'
 is 0 '' run --nodes 1 --groups one
-says "one node: words" 'append: mode=auto mem=512M spare=1 groups=one'
+says "one node: words" 'append: mode=auto mem=512M spare=1 recheck=1 groups=one'
 is 0 '' run --cpus 1
 says "one CPU: words" 'append: mode=auto mem=512M'
 says "one CPU: smp" 'smp: 1'
@@ -412,24 +412,24 @@ is 0 '' run --mode shadow --append 'console=hvc0'
 holds "the user's console" grep -qE '^modules: [^ ]+ console=hvc0,' out
 holds "the mode" grep -q '^append: mode=shadow ' out
 is 0 '' run --mode shadow --switch-every 20 --stats s.json
-says "changes of the mode: words" 'append: mode=shadow mem=512M spare=1 switch=20'
+says "changes of the mode: words" 'append: mode=shadow mem=512M spare=1 recheck=1 switch=20'
 holds "changes of the mode: stats" jq -e '.mode == "shadow" and .mode_now == "nested" and .switch_ms == 20 and
 	.switches == 12 and .vcpu_switches == 13 and .switch_cycles == 14 and .switch_cycles_max == 15 and
 	(.switch_stops.shadow | length) == 3 and .switch_stop_median == {nested: null, shadow: 8192}' s.json >/dev/null
 holds "changes of the mode: table" grep -qE '^  of them, each CPU.s +13$' <("$twofold" table s.json)
 holds "changes of the mode: stops" grep -qE '^  stop to shadow, median +8,192$' <("$twofold" table s.json)
 is 0 '' run --switch-every 20
-says "changes of the mode without a first one: words" 'append: mode=nested mem=512M spare=1 switch=20'
+says "changes of the mode without a first one: words" 'append: mode=nested mem=512M spare=1 recheck=1 switch=20'
 
 # ---- the choice of the mode ----
 
 is 0 '' run --policy dsp,tlb=10:0.1,period=5000,ptt=0.00002:0.000015,pf=0.0005:0.0000100 --grain space --seed 4294967295
-says "a policy's words" "append: mode=auto mem=512M spare=1 \
+says "a policy's words" "append: mode=auto mem=512M spare=1 recheck=1 \
 policy=dsp,period=5000,pf=5000:100,tlb=100000000:1000000,ptt=200:150 grain=space seed=4294967295"
 is 0 '' run --policy dsp,pf=1:1 --policy cost --mode auto --cpus 1 --trace t.jsonl
 says "the last policy counts, and a trace: words" 'append: mode=auto mem=512M policy=cost trace=1'
 is 0 '' run --policy dsp,pf=1000:0,tlb=1.0:1
-says "thresholds at their ends" 'append: mode=auto mem=512M spare=1 policy=dsp,pf=10000000000:0,tlb=10000000:10000000'
+says "thresholds at their ends" 'append: mode=auto mem=512M spare=1 recheck=1 policy=dsp,pf=10000000000:0,tlb=10000000:10000000'
 
 export FAKE=choice
 echo 'older and longer than what comes' >t.jsonl

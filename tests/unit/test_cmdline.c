@@ -63,6 +63,10 @@ static void test_modes(void **state)
 	assert_int_equal(cmdline.grain, TF_GRAIN_SPACE);
 	assert_null(parse("grain=space grain=vm"));
 	assert_int_equal(cmdline.grain, TF_GRAIN_VM);
+	assert_null(parse("recheck=1"));
+	assert_true(cmdline.recheck);
+	assert_null(parse("recheck=0"));
+	assert_true(!cmdline.recheck);
 	assert_null(parse("hold=60"));
 	assert_int_equal(cmdline.hold_s, 60);
 }

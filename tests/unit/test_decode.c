@@ -54,6 +54,10 @@ static const struct {
 	{BYTES(0x89, 0xc8), INSN_64, INSN_UNKNOWN, 0, 0, 0}, /* no memory */
 	{BYTES(0xf3, 0x48, 0xab), INSN_64, INSN_STRING, 0, 0, 0xff},
 	{BYTES(0xa4), INSN_64, INSN_STRING, 0, 0, 0xff},
+	{BYTES(0xcc), INSN_64, INSN_INT, 0, 0, 0xff},
+	{BYTES(0x66, 0x48, 0xcd), INSN_64, INSN_INT, 0, 0, 0xff},
+	{BYTES(0xce), INSN_16, INSN_INT, 0, 0, 0xff},
+	{BYTES(0x40, 0xcc), INSN_32, INSN_UNKNOWN, 0, 0, 0xff},
 	{BYTES(0x0f, 0x20, 0xd8), INSN_64, INSN_OK, INSN_CR_READ, 8, 0},  /* cr3 -> rax */
 	{BYTES(0x0f, 0x22, 0xdf), INSN_64, INSN_OK, INSN_CR_WRITE, 8, 7}, /* rdi -> cr3 */
 	{BYTES(0x41, 0x0f, 0x22, 0xe4), INSN_64, INSN_OK, INSN_CR_WRITE, 8, 12},

@@ -96,6 +96,11 @@ static void copies_stop(void **state)
 	assert_int_equal(tf_mem_read(g->vm, gpa(8 * MIB - PAGE - 100), back, PAGE + 100), TF_OK);
 	assert_memory_equal(buf, back, PAGE + 100);
 	assert_int_equal(tf_mem_write(g->vm, gpa(0x3ffd), buf, 4099), TF_OK);
+	/* A touch changes nothing, and backs nothing. */
+	assert_int_equal(tf_mem_touch(g->vm, gpa(0x3ffd)), TF_OK);
+	assert_int_equal(tf_mem_touch(g->vm, gpa(0x9000)), TF_E_NOENT);
+	assert_int_equal(tf_mem_touch(g->vm, gpa(8 * MIB)), TF_E_NOENT);
+	assert_int_equal(tf_mem_touch(g->vm, gpa(~UINT64_C(0) - 3)), TF_E_NOENT);
 	assert_int_equal(tf_mem_read(g->vm, gpa(0x3ffd), back, 4099), TF_OK);
 	assert_memory_equal(buf, back, 4099);
 	assert_int_equal(tf_mem_read(g->vm, gpa(0x123), back, 0), TF_OK);
