@@ -276,6 +276,40 @@ static void another_root(void **state)
 	}
 }
 
+/* What a vCPU keeps in one group says nothing of another one's tables, however many changes those
+ * have seen. */
+static void another_group(void **state)
+{
+	(void)state;
+	for (uint64_t used = 0; used < 200; used += 20) {
+		struct tf_config c = plain;
+		c.grouping = TF_GROUPS_VCPU;
+		c.regroup = true;
+		struct rig *g = start(&c);
+		struct hw_cpu *cpu = &g->hw.cpu[1];
+
+		tag_frames(g);
+		put(g, OTHER, get(g, ROOT));
+		assert_true(hw_write_cr4(cpu, g->r.cr4 | X_CR4_PCIDE));
+		for (unsigned int k = 0; k < 2; k++) {
+			assert_true(hw_write_cr3(cpu, P1 | (k ? KEEP : 0)));
+			assert_int_equal(load(g, 1, VA), 0x206);
+			assert_true(hw_write_cr3(cpu, P2 | (k ? KEEP : 0)));
+			assert_int_equal(load(g, 1, VA), 0x206);
+		}
+		edit(g, 0, pte(g, VA), 0x207000 | RW);
+		assert_int_equal(load(g, 0, VA), 0x207);
+		for (uint64_t k = 0; k < used; k++)
+			load(g, 0, (k & 1) * 2 * MIB + (64 + k) * PAGE);
+		edit(g, 0, pte(g, VA), 0x208000 | RW);
+		assert_int_equal(tf_regroup(g->vm, TF_GROUPS_ONE), TF_OK);
+		assert_true(hw_write_cr3(cpu, P1 | KEEP));
+		uint64_t seen = load(g, 1, VA);
+		assert_true(seen == 0x206 || seen == 0x208);
+		end(g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +321,7 @@ int main(void)
 		cmocka_unit_test(global_flushed_meanwhile),
 		cmocka_unit_test(many_pcids),
 		cmocka_unit_test(another_root),
+		cmocka_unit_test(another_group),
 	};
 
 	return RUN_IN_ALL_GROUPINGS(tests);
