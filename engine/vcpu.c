@@ -62,14 +62,28 @@ void tf_vcpu_set_mode(struct tf_vcpu *v, enum tf_mode m)
 	__atomic_store_n(&v->mode, m, __ATOMIC_RELAXED);
 }
 
-/* Everything that the vCPU could have cached goes, at its next load. */
-static void flush_at_load(struct tf_vcpu *v, bool global)
+/* The root is found again at the next load, with no old translations in the CPU. */
+static void root_at_load(struct tf_vcpu *v)
 {
 	v->flush |= TF_FLUSH_LINEAR;
 	psc_clear(v);
 	__atomic_store_n(&v->resync, true, __ATOMIC_RELEASE);
+}
+
+/* Everything that the vCPU could have cached for the current PCID goes then, too. */
+static void flush_at_load(struct tf_vcpu *v, bool global)
+{
+	kept_forget_pcid(v, kept_pcid(v));
+	root_at_load(v);
 	if (global)
 		v->resync_global = true;
+}
+
+/* For all PCIDs. */
+static void flush_all_at_load(struct tf_vcpu *v, bool global)
+{
+	kept_forget(v);
+	flush_at_load(v, global);
 }
 
 static bool has_globals(const struct tf_vcpu *v)
@@ -81,7 +95,7 @@ static bool has_globals(const struct tf_vcpu *v)
 void tf_vcpu_set_regs(struct tf_vcpu *v, const struct tf_regs *r)
 {
 	v->cpu.r = *r;
-	flush_at_load(v, true);
+	flush_all_at_load(v, true);
 }
 
 const struct tf_regs *tf_vcpu_regs(const struct tf_vcpu *v)
@@ -209,7 +223,7 @@ static void write_control(struct tf_vcpu *v, uint64_t *reg, uint64_t val, uint64
 	*reg = val;
 	if (changed & bits) {
 		count_add(&v->n.full_flushes, 1);
-		flush_at_load(v, true);
+		flush_all_at_load(v, true);
 	}
 }
 
@@ -230,13 +244,16 @@ void tf_write_efer(struct tf_vcpu *v, uint64_t val)
 
 void tf_write_cr3(struct tf_vcpu *v, uint64_t val)
 {
-	const uint64_t cr4_pcide = UINT64_C(1) << 17;
-	/* Bit 63 with PCIDs allows to keep translations; dropping them is always allowed. */
-	if (v->cpu.r.cr4 & cr4_pcide)
-		val &= ~(UINT64_C(1) << 63);
-	v->cpu.r.cr3 = val;
+	const uint64_t cr4_pcide = UINT64_C(1) << 17, cr3_keep = UINT64_C(1) << 63;
+	bool keep = (v->cpu.r.cr4 & cr4_pcide) && (val & cr3_keep);
+	kept_leave(v);
+	v->cpu.r.cr3 = keep ? val & ~cr3_keep : val;
 	count_add(&v->n.cr3_writes, 1);
-	flush_at_load(v, !has_globals(v));
+	v->keep = keep && kept_has_current(v);
+	if (v->keep)
+		root_at_load(v);
+	else
+		flush_at_load(v, !has_globals(v));
 }
 
 void tf_write_pkru(struct tf_vcpu *v, uint32_t val)
@@ -246,21 +263,26 @@ void tf_write_pkru(struct tf_vcpu *v, uint32_t val)
 
 void tf_invlpg(struct tf_vcpu *v, gva_t at)
 {
+	/* CR3's root is not the loaded one yet: let the load see to its address. */
+	if (v->keep)
+		kept_forget_pcid(v, kept_pcid(v));
 	shadow_flush_address(v, at);
 }
 
 void tf_invpcid(struct tf_vcpu *v, unsigned int type, uint16_t pcid, gva_t at)
 {
-	const uint64_t cr4_pcide = UINT64_C(1) << 17;
-	uint16_t current = v->cpu.r.cr4 & cr4_pcide ? v->cpu.r.cr3 & 0xfff : 0;
+	uint16_t current = kept_pcid(v);
 	count_add(&v->n.invpcids, 1);
-	/* Another PCID's translations are re-read whenever its root is loaded. */
 	if (type == 0 && pcid == current)
-		shadow_flush_address(v, at);
+		tf_invlpg(v, at);
+	else if (type == 0)
+		kept_forget_address(v, pcid, at);
 	else if (type == 1 && pcid == current)
 		flush_at_load(v, !has_globals(v));
-	else if (type >= 2)
-		flush_at_load(v, type == 2 || !has_globals(v));
+	else if (type == 1)
+		kept_forget_pcid(v, pcid);
+	else
+		flush_all_at_load(v, type == 2 || !has_globals(v));
 }
 
 __attribute__((hot)) void tf_shadow_fault(struct tf_vcpu *v, const struct tf_access *a,

@@ -20,6 +20,14 @@ struct mmu_mode;
 struct choice;
 struct sampler;
 
+/* Entries [from, to) of a shadow were made or changed (modes/shadow_keep.c). */
+struct shadow_change {
+	uint32_t id;
+	uint16_t from, to;
+};
+
+#define SHADOW_CHANGES 64u
+
 /* The shadow tables of a group: a directory of struct shadow by id, and the ids that are free.
  * Id 0 is none. Protected by the group's lock. */
 struct shadow_cache {
@@ -36,6 +44,10 @@ struct shadow_cache {
 	uint32_t hand;	/* the reclaim clock's hand: an id */
 	uint32_t epoch; /* of the last re-read; written under the lock, atomic */
 	uint64_t pages; /* pages of struct shadow, of the directory, of tables and bookkeeping */
+	/* Changes and how often one was begun or grew; written under the lock, atomic. */
+	uint64_t changed, noted;
+	bool change_open;			      /* the last one may still grow */
+	struct shadow_change changes[SHADOW_CHANGES]; /* the last ones, by number */
 };
 
 struct group {
@@ -89,6 +101,20 @@ struct psc {
 
 #define PSC_ENTRIES 4u
 
+#define KEPT_PCIDS     16u /* Linux uses 12 with KPTI */
+#define KEPT_ADDRESSES 8u
+
+/* The tree under this root is what a PCID may have cached since its last flush, but for the group's
+ * changes from number `since` on, and for some addresses (modes/shadow_keep.c). */
+struct kept {
+	gfn_t root;
+	uint64_t since;
+	uint16_t pcid;
+	bool valid;
+	uint8_t addresses;
+	gva_t address[KEPT_ADDRESSES]; /* flushed since */
+};
+
 /* Events and the cycles of work in which they were counted: sums, in which what is older counts for
  * less. (A mean of rates would give a short stretch the weight of a long one.) */
 struct rates {
@@ -135,8 +161,14 @@ struct tf_vcpu {
 	uint32_t flush;			/* TF_FLUSH_* that must go before it enters */
 	bool resync;	    /* the root must be found again and what is unsync under it re-read */
 	bool resync_global; /* globals too */
-	bool arrived;	    /* it comes from nested mode: it need not re-read all at once */
-	uint32_t global_epoch; /* of its last flush that covered globals */
+	bool keep;	    /* CR3 was written with bit 63, and what is kept of its PCID is good */
+	struct kept kept[KEPT_PCIDS];
+	struct kept *kept_now;	/* of the PCID that it was loaded with last, or NULL */
+	bool kept_leaving;	/* CR3 was written since */
+	uint64_t kept_noted;	/* the group's count then */
+	unsigned int kept_next; /* whose place a new one takes */
+	bool arrived;		/* it comes from nested mode: it need not re-read all at once */
+	uint32_t global_epoch;	/* of its last flush that covered globals */
 	uint32_t left; /* its group's epoch when it had left the guest, before this load waited */
 	hpa_t self;
 	struct psc psc[PSC_ENTRIES];

@@ -157,6 +157,7 @@ void shadow_flush_address(struct tf_vcpu *v, gva_t at)
 	if (v->root)
 		shadow_invlpg(vm, g, v->root, at, &quiet);
 	/* The address may be a global's, in a table that hangs under other roots only. */
+	kept_flush_global(v, at);
 	v->global_epoch = shadow_epoch_next(g);
 	psc_clear(v);
 	group_unlock(&op, g);
@@ -181,8 +182,9 @@ static uint32_t arrival_share(const struct tf_vm *vm, const struct group *g)
 	return vm->arrival / (g->shadow_users ? g->shadow_users : 1);
 }
 
-/* Find the root and re-read what is unsync under it. What an arrival finds quiet is tracked at a
- * later flush. Group's lock. */
+/* Find the root and re-read what is unsync under it, or what has changed since the vCPU was here
+ * and nothing was flushed. What an arrival finds quiet is tracked at a later flush. Group's lock.
+ */
 static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *quiet)
 {
 	struct group *g = group_of(v);
@@ -194,15 +196,21 @@ static enum tf_status resync(struct op *op, struct tf_vcpu *v, struct tracking *
 		.most = v->arrived ? arrival_share(v->vm, g) : UINT32_MAX,
 	};
 	struct shadow *s;
+	kept_left(v);
 	enum tf_status st = shadow_root(op, v, v->arrived, &s);
 	if (st != TF_OK)
 		return st;
 	root_set(v, s);
 	psc_clear(v);
-	shadow_resync_root(v->vm, g, s, &how);
-	v->arrived = false;
-	if (v->resync_global)
-		v->global_epoch = v->left + 1;
+	if (v->keep && kept_refresh(v)) {
+		count_add(&v->n.cr3_kept, 1);
+	} else {
+		shadow_resync_root(v->vm, g, s, &how);
+		if (v->resync_global)
+			v->global_epoch = v->left + 1;
+	}
+	kept_enter(v);
+	v->keep = v->arrived = false;
 	__atomic_store_n(&v->resync, false, __ATOMIC_RELAXED);
 	v->resync_global = false;
 	v->flush |= TF_FLUSH_LINEAR;
@@ -229,6 +237,7 @@ static void mode_shadow_leave(struct tf_vcpu *v)
 {
 	root_set(v, NULL);
 	psc_clear(v);
+	kept_forget(v);
 	v->resync = v->resync_global = v->arrived = true;
 }
 

@@ -262,6 +262,9 @@ bool shadow_rest(struct op *op, struct tf_vm *vm, struct group *g, unsigned int 
 void shadow_distrust(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Compare every present spte with its guest entry. True: something changed. */
 bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s);
+/* The same of entries from..to - 1 alone, and their neighbours in the same eight. */
+bool shadow_reread_some(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
+			unsigned int to);
 /* The number of the last re-read; it may be asked without the lock. A table that was read by a
  * later one was read after everything that was done before the question. */
 uint32_t shadow_epoch(const struct group *g);
@@ -298,6 +301,31 @@ void shadow_invlpg(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t
  */
 void shadow_drop_stale(struct tf_vm *vm, struct group *g, struct shadow *root, gva_t at);
 
+/* ---- shadow_keep.c: PCIDs that are kept over CR3 writes with bit 63 ---- */
+
+/* s[i] was made or changed: who left the tree must look again when he comes back. */
+void shadow_note_change(struct group *g, const struct shadow *s, unsigned int i);
+/* The current one. */
+uint16_t kept_pcid(const struct tf_vcpu *v);
+/* Nothing is kept of any PCID, or of one. The vCPU's own CPU, as all of these. */
+void kept_forget(struct tf_vcpu *v);
+void kept_forget_pcid(struct tf_vcpu *v, uint16_t pcid);
+/* Or of an address of a PCID that is not current. */
+void kept_forget_address(struct tf_vcpu *v, uint16_t pcid, gva_t at);
+/* Is something kept of CR3's PCID, and for its root? */
+bool kept_has_current(struct tf_vcpu *v);
+/* CR3 is about to be written: what others do from now on is news for the PCID that it has. */
+void kept_leave(struct tf_vcpu *v);
+/* The vCPU goes from the root that it has loaded; it has loaded CR3's, and what is there is fresh.
+ * Group's lock. */
+void kept_left(struct tf_vcpu *v);
+void kept_enter(struct tf_vcpu *v);
+/* Re-read what has changed since the vCPU left CR3's PCID. False: there was too much, all has to be
+ * read. Group's lock. */
+bool kept_refresh(struct tf_vcpu *v);
+/* INVLPG: the address's globals are dropped under all roots. Group's lock. */
+void kept_flush_global(struct tf_vcpu *v, gva_t at);
+
 /* ---- shadow_fill.c: from a guest walk to installed entries ---- */
 
 /* May the guest entry be shadowed without a walk of its own: present, accessed, nothing reserved?
@@ -326,6 +354,8 @@ void psc_clear(struct tf_vcpu *v);
 void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
 		    unsigned int to);
 
+/* The role of a root's shadow. */
+struct role shadow_root_role(const struct tf_regs *r);
 /* Can the vCPU run on shadow tables: long mode with paging and CR0.WP? */
 bool shadow_is_possible(const struct tf_regs *r);
 

@@ -140,8 +140,10 @@ static struct shadow *descend(struct op *op, struct tf_vm *vm, struct group *g, 
 				if (!old) {
 					shadow_open(vm, g, s, i, gpte);
 				} else if (was != gpte) {
-					if ((spte_link(gpte, child) ^ old) & ~SPTE_A)
+					if ((spte_link(gpte, child) ^ old) & ~SPTE_A) {
 						shadow_freshen(vm, g, child);
+						shadow_note_change(g, s, i);
+					}
 					entry_write(&s->spt[i], spte_link(gpte, child));
 					s->snap[i] = gpte;
 				}
@@ -239,6 +241,14 @@ enum tf_status shadow_fill(struct op *op, struct tf_vcpu *v, const struct walk *
 	return st;
 }
 
+struct role shadow_root_role(const struct tf_regs *r)
+{
+	return (struct role){
+		.level = (uint8_t)(walk_levels(r) - 1),
+		.nxe = (r->efer >> 11) & 1,
+	};
+}
+
 enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, bool unread, struct shadow **out)
 {
 	struct tf_vm *vm = v->vm;
@@ -247,10 +257,7 @@ enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, bool unread, struct
 	*out = NULL;
 	if (!frame_is_backed(memmap_frame(&vm->map, f)))
 		return TF_E_NOENT;
-	struct role r = {
-		.level = (uint8_t)(walk_levels(&v->cpu.r) - 1),
-		.nxe = (v->cpu.r.efer >> 11) & 1,
-	};
+	struct role r = shadow_root_role(&v->cpu.r);
 	struct shadow *s = shadow_find(vm, g, f, r);
 	if (!s) {
 		s = shadow_get(op, vm, g, f, r);

@@ -99,10 +99,11 @@ static bool differ8(const uint64_t *guest, const uint64_t *snap)
 
 /* Eight at a time where all are present: tables are mostly dense and mostly unchanged, and all the
  * time that a re-read takes is here. */
-__attribute__((hot)) bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
+__attribute__((hot)) bool shadow_reread_some(struct tf_vm *vm, struct group *g, struct shadow *s,
+					     unsigned int from, unsigned int to)
 {
 	bool changed = false;
-	for (unsigned int from = 0; from < SHADOW_ENTRIES; from += 8) {
+	for (from &= ~7u; from < to; from += 8) {
 		unsigned int bits = s->present[from / 64] >> (from % 64) & 0xff;
 		if (bits == 0xff && !differ8(&s->guest[from], &s->snap[from]))
 			continue;
@@ -115,9 +116,14 @@ __attribute__((hot)) bool shadow_reread(struct tf_vm *vm, struct group *g, struc
 			changed = true;
 		}
 	}
-	s->read = g->shadows.epoch;
 	g->n.resyncs++;
 	return changed;
+}
+
+bool shadow_reread(struct tf_vm *vm, struct group *g, struct shadow *s)
+{
+	s->read = g->shadows.epoch;
+	return shadow_reread_some(vm, g, s, 0, SHADOW_ENTRIES);
 }
 
 uint32_t shadow_epoch(const struct group *g)

@@ -118,6 +118,7 @@ __attribute__((hot)) bool spte_set_leaf(struct tf_vm *vm, struct group *g, struc
 {
 	if (!s->role.direct && !(snap & SPTE_G))
 		s->local = true;
+	shadow_note_change(g, s, i);
 	if (bit_get(s->present, i)) {
 		uint64_t old = entry_read(&s->spt[i]);
 		if (!spte_is_table(s, old) && !((old ^ spte) & SPTE_ADDR)) {
@@ -147,6 +148,7 @@ void spte_set_table(struct group *g, struct shadow *s, unsigned int i, struct sh
 		    uint64_t spte, uint64_t snap)
 {
 	TF_ASSERT(g->nested.h, !bit_get(s->present, i));
+	shadow_note_change(g, s, i);
 	if (s->snap)
 		s->snap[i] = snap;
 	chain_add(&g->shadows, &child->parents, &s->links[i], spte_id(s, i));
@@ -166,6 +168,7 @@ void spte_close(struct group *g, struct shadow *s, unsigned int i)
 void spte_open(struct group *g, struct shadow *s, unsigned int i, struct shadow *child,
 	       uint64_t spte, uint64_t snap)
 {
+	shadow_note_change(g, s, i);
 	s->snap[i] = snap;
 	entry_write(&s->spt[i], spte);
 	if (needs_visit(child))

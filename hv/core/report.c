@@ -92,6 +92,7 @@ static void put_engine(const struct tf_counters *c)
 	PUT(resyncs);
 	PUT(resync_changes);
 	PUT(cr3_writes);
+	PUT(cr3_kept);
 	PUT(invlpgs);
 	PUT(invpcids);
 	PUT(full_flushes);

@@ -214,7 +214,7 @@ enum tf_status tf_vcpu_load(struct tf_vcpu *v, struct tf_load *out) TF_MUST_CHEC
 
 /* The guest writes a control register (already checked by the host for #GP): does what the
  * architecture says the write does to translations (SDM vol. 3, 4.10.4.1; APM vol. 2, 5.5.2).
- * CR3: bit 63 with CR4.PCIDE keeps the PCID's translations. */
+ * CR3: bit 63 with CR4.PCIDE keeps the PCID's translations, which spares most of the re-reading. */
 void tf_write_cr0(struct tf_vcpu *v, uint64_t val);
 void tf_write_cr3(struct tf_vcpu *v, uint64_t val);
 void tf_write_cr4(struct tf_vcpu *v, uint64_t val);
@@ -253,6 +253,7 @@ struct tf_counters {
 	uint64_t resyncs;	    /* unsync tables re-read at a flush */
 	uint64_t resync_changes;    /* entries that a re-read changed */
 	uint64_t cr3_writes, invlpgs, invpcids, full_flushes;
+	uint64_t cr3_kept;	    /* CR3 writes after which little was re-read, by their bit 63 */
 	uint64_t remote_flushes;    /* host flushes asked for */
 	uint64_t copies;	    /* nested leaves installed for a frame that was backed before */
 	uint64_t regroups;	    /* vCPUs that moved to another group */

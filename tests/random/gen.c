@@ -108,9 +108,13 @@ static void op_regs(struct world *w, unsigned int cpu)
 	uint64_t cr4 = c->r.cr4, cr0 = c->r.cr0;
 
 	w->what = "control state";
-	switch (below(w, 6)) {
+	switch (below(w, 7)) {
 	case 0:
 		guest_cr4(w, cpu, cr4 ^ X_CR4_SMEP);
+		break;
+	case 5:
+		if (w->pcide)
+			guest_toggle_pcids(w, cpu);
 		break;
 	case 1:
 		guest_cr4(w, cpu, cr4 ^ X_CR4_SMAP);
@@ -132,7 +136,7 @@ static void op_regs(struct world *w, unsigned int cpu)
 	default: {
 		struct tf_regs r = c->r;
 		unsigned int space = (unsigned int)below(w, SPACES);
-		r.cr3 = guest_cr3_of(w, space);
+		r.cr3 = guest_cr3_of(w, cpu, space);
 		r.cr0 |= X_CR0_WP;
 		world_trace(w, "cpu %u: all registers set, CR3 %#llx", cpu,
 			    (unsigned long long)r.cr3);
@@ -261,7 +265,9 @@ void gen_step(struct world *w)
 		hw_evict(c);
 	if (one_in(w, 6))
 		hw_speculate(c, guest_some_va(w), one_in(w, 2) ? TF_USER : 0);
-	/* CR0.WP is seldom off for long. */
+	/* CR0.WP and PCIDs are seldom off for long. */
+	if (w->pcide && !guest_has_pcids(w, cpu) && one_in(w, 6))
+		guest_toggle_pcids(w, cpu);
 	if (!(c->r.cr0 & X_CR0_WP) && one_in(w, 6)) {
 		uint64_t cr0 = c->r.cr0 | X_CR0_WP;
 		if (hw_write_cr0(c, cr0))
@@ -271,7 +277,7 @@ void gen_step(struct world *w)
 		op_choice(w, cpu);
 	if (w->failed)
 		return;
-	unsigned int what = (unsigned int)below(w, 66);
+	unsigned int what = (unsigned int)below(w, 68);
 	if (w->pressure && one_in(w, 2)) {
 		w->pressure = false;
 		op_exit(w, cpu);
@@ -360,6 +366,10 @@ void gen_step(struct world *w)
 	case 64:
 		if (w->conf.regroup)
 			op_regroup(w);
+		break;
+	case 65:
+	case 66:
+		op_two_roots(w, cpu);
 		break;
 	default:
 		op_walk(w, cpu);

@@ -42,7 +42,7 @@ static void space_is(struct world *w, unsigned int space, enum tf_mode m)
 static void space_to(struct world *w, unsigned int space, enum tf_mode m)
 {
 	/* Only the address counts: PCID and flags do not. */
-	uint64_t cr3 = guest_cr3_of(w, space) ^ (one_in(w, 2) ? below(w, 4096) : 0);
+	uint64_t cr3 = w->root[space] ^ (one_in(w, 2) ? below(w, 4096) : 0);
 
 	world_trace(w, "space %u (CR3 %#llx) to %s", space, (unsigned long long)cr3, mode_name[m]);
 	tf_space_set_mode(w->vm, cr3, m);

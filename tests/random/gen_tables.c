@@ -208,3 +208,91 @@ void op_exit(struct world *w, unsigned int cpu)
 	for (unsigned int top = 0; top < 2 && !w->failed; top++)
 		guest_set_entry(w, cpu, w->root[dead] + 8 * top, 0);
 }
+
+/* One of the things that happen between two switches of op_two_roots(). */
+static void one_of_two_roots(struct world *w, unsigned int cpu, const unsigned int space[2],
+			     uint64_t va, unsigned int level)
+{
+	unsigned int other = (unsigned int)below(w, w->conf.vcpus), by = one_in(w, 3) ? other : cpu;
+	bool user = va < world_top(w, 2);
+	uint64_t at = guest_entry_of(w, w->root[space[below(w, 2)]], va, level);
+	uint64_t e = at ? ref_word(&w->ref, at) : 0;
+	uint16_t pcid =
+		guest_has_pcids(w, cpu) ? (uint16_t)(space[below(w, 2)] % w->pcids) : (uint16_t)0;
+
+	switch (below(w, 10)) {
+	case 0:
+	case 1:
+	case 2:
+		if (!at)
+			return;
+		if (level == 0)
+			e = guest_some_frame(w) << 12 | X_P | X_A | X_D |
+			    (user		   ? X_U
+			     : guest_is_global(va) ? X_G
+						   : 0);
+		else
+			e ^= one_in(w, 2) ? X_W : X_P;
+		guest_set_entry(w, by, at, e | (one_in(w, 2) ? X_W : 0));
+		break;
+	case 3: /* the one table for the other, which is as it is */
+		at = guest_make_entry(w, cpu, w->root[space[below(w, 2)]], va, 1);
+		if (at && !w->failed) {
+			uint64_t t = guest_entry_of(w, w->root[below(w, SPACES)], va ^ BIT(21), 1);
+			e = t ? ref_word(&w->ref, t) : 0;
+			if ((e & X_P) && !(e & X_PS))
+				guest_set_entry(w, by, at, e | X_A);
+		}
+		break;
+	case 4:
+		guest_flush(w, by, va);
+		break;
+	case 5:
+		if (!one_in(w, 3))
+			guest_invpcid(w, cpu, (unsigned int)below(w, 2), pcid, va);
+		else
+			guest_invpcid(w, cpu, (unsigned int)below(w, 4), pcid, guest_user_va(w));
+		break;
+	case 6:
+		guest_cr3(w, other, space[below(w, 2)], !one_in(w, 3));
+		break;
+	default:
+		guest_use(w, by, va ^ (one_in(w, 4) ? below(w, 8) << 12 : 0),
+			  (user ? TF_USER : 0) | (one_in(w, 3) ? TF_WRITE : 0));
+		break;
+	}
+}
+
+/* To and fro between two roots that share tables, as KPTI's do, mostly with bit 63; entries of what
+ * they share change meanwhile, under either root and by other vCPUs, and one side is flushed of
+ * them, or both, or none. */
+void op_two_roots(struct world *w, unsigned int cpu)
+{
+	const unsigned int space[2] = {one_in(w, 4) ? (unsigned int)below(w, SPACES) : 0,
+				       one_in(w, 4) ? (unsigned int)below(w, SPACES) : SPACES - 1};
+	uint64_t va = one_in(w, 6) ? guest_kernel_va(w) : guest_user_va(w);
+	bool user = va < world_top(w, 2);
+	unsigned int turns = 2 + (unsigned int)below(w, one_in(w, 4) ? 30 : 6);
+
+	w->what = "two roots";
+	for (unsigned int k = 0; k < 2 && !w->failed; k++) {
+		guest_make_entry(w, cpu, w->root[space[k]], va, 0);
+		if (w->failed)
+			return;
+		guest_cr3(w, cpu, space[k], one_in(w, 2));
+		guest_use(w, cpu, va, user ? TF_USER : 0);
+	}
+	for (unsigned int k = 0; k < turns && !w->failed; k++) {
+		for (unsigned int n = (unsigned int)below(w, 4); n > 0 && !w->failed; n--)
+			one_of_two_roots(w, cpu, space, va, one_in(w, 4) ? 1 : 0);
+		if (w->failed)
+			return;
+		if (!one_in(w, 8))
+			guest_cr3(w, cpu, space[k % 2], !one_in(w, 8));
+		else
+			guest_cr4(w, cpu,
+				  w->ref.cpu[cpu].r.cr4 ^ (one_in(w, 2) ? X_CR4_PGE : X_CR4_SMEP));
+		if (one_in(w, 2))
+			guest_use(w, cpu, va, (user ? TF_USER : 0) | (one_in(w, 3) ? TF_WRITE : 0));
+	}
+}

@@ -228,14 +228,22 @@ void guest_use(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags)
 
 /* ---- flushes ---- */
 
-uint64_t guest_cr3_of(struct world *w, unsigned int space)
+bool guest_has_pcids(const struct world *w, unsigned int cpu)
 {
-	return w->root[space] | (w->pcide ? space % REF_PCIDS : 0);
+	return w->ref.cpu[cpu].r.cr4 & X_CR4_PCIDE;
+}
+
+uint64_t guest_cr3_of(struct world *w, unsigned int cpu, unsigned int space)
+{
+	return w->root[space] | (guest_has_pcids(w, cpu) ? space % w->pcids : 0);
 }
 
 void guest_cr3(struct world *w, unsigned int cpu, unsigned int space, bool keep)
 {
-	uint64_t val = guest_cr3_of(w, space) | (keep && w->pcide ? BIT(63) : 0);
+	uint64_t val = guest_cr3_of(w, cpu, space);
+
+	if (keep && guest_has_pcids(w, cpu))
+		val |= BIT(63);
 
 	world_trace(w, "cpu %u writes CR3 %#llx", cpu, (unsigned long long)val);
 	if (!hw_write_cr3(&w->hw.cpu[cpu], val))
@@ -256,6 +264,22 @@ void guest_cr4(struct world *w, unsigned int cpu, uint64_t val)
 	world_trace(w, "cpu %u writes CR4 %#llx", cpu, (unsigned long long)val);
 	if (hw_write_cr4(&w->hw.cpu[cpu], val))
 		ref_write_cr4(&w->ref, cpu, val);
+}
+
+void guest_invpcid(struct world *w, unsigned int cpu, unsigned int type, uint16_t pcid, uint64_t va)
+{
+	world_trace(w, "cpu %u INVPCID type %u pcid %u va %#llx", cpu, type, pcid,
+		    (unsigned long long)va);
+	if (hw_invpcid(&w->hw.cpu[cpu], type, pcid, va))
+		ref_invpcid(&w->ref, cpu, type, pcid, va);
+}
+
+void guest_toggle_pcids(struct world *w, unsigned int cpu)
+{
+	/* It may be set only while CR3 names PCID 0. */
+	if (!guest_has_pcids(w, cpu))
+		guest_cr3(w, cpu, w->space[cpu], false);
+	guest_cr4(w, cpu, w->ref.cpu[cpu].r.cr4 ^ X_CR4_PCIDE);
 }
 
 void guest_flush(struct world *w, unsigned int cpu, uint64_t va)
@@ -286,11 +310,8 @@ void guest_flush(struct world *w, unsigned int cpu, uint64_t va)
 		break;
 	default: {
 		unsigned int type = (unsigned int)below(w, 4);
-		uint16_t pcid = w->pcide ? (uint16_t)below(w, REF_PCIDS) : 0;
-		world_trace(w, "cpu %u INVPCID type %u pcid %u va %#llx", cpu, type, pcid,
-			    (unsigned long long)va);
-		if (hw_invpcid(&w->hw.cpu[cpu], type, pcid, va))
-			ref_invpcid(&w->ref, cpu, type, pcid, va);
+		uint16_t pcid = guest_has_pcids(w, cpu) ? (uint16_t)below(w, w->pcids) : 0;
+		guest_invpcid(w, cpu, type, pcid, va);
 		break;
 	}
 	}

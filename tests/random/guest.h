@@ -62,10 +62,16 @@ void guest_use(struct world *w, unsigned int cpu, uint64_t va, uint32_t flags);
 
 /* ---- flushes ---- */
 
-uint64_t guest_cr3_of(struct world *w, unsigned int space);
+/* Has the vCPU CR4.PCIDE set? */
+bool guest_has_pcids(const struct world *w, unsigned int cpu);
+uint64_t guest_cr3_of(struct world *w, unsigned int cpu, unsigned int space);
 void guest_cr3(struct world *w, unsigned int cpu, unsigned int space, bool keep);
 void guest_invlpg(struct world *w, unsigned int cpu, uint64_t va);
 void guest_cr4(struct world *w, unsigned int cpu, uint64_t val);
+void guest_invpcid(struct world *w, unsigned int cpu, unsigned int type, uint16_t pcid,
+		   uint64_t va);
+/* CR4.PCIDE the other way, by way of PCID 0. */
+void guest_toggle_pcids(struct world *w, unsigned int cpu);
 /* One that covers va, or everything. */
 void guest_flush(struct world *w, unsigned int cpu, uint64_t va);
 /* The guest's page-fault handler: map something, perhaps flush, and try again. */
@@ -94,5 +100,6 @@ void op_large(struct world *w, unsigned int cpu);
 void op_edit_upper(struct world *w, unsigned int cpu);
 void op_fork(struct world *w, unsigned int cpu);
 void op_exit(struct world *w, unsigned int cpu);
+void op_two_roots(struct world *w, unsigned int cpu);
 
 #endif

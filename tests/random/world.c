@@ -501,6 +501,7 @@ bool world_init(struct world *w, const struct world_conf *c)
 	w->rng.s = c->seed * 7919 + 1;
 	w->nxe = !rng_one_in(&w->rng, 4);
 	w->pcide = rng_one_in(&w->rng, 2);
+	w->pcids = SPACES - rng_one_in(&w->rng, 3);
 	w->pke = rng_one_in(&w->rng, 3);
 	w->maxphyaddr = 36 + (unsigned int)rng_below(&w->rng, 12);
 	fakehost_init(&w->host, UINT64_C(48) << 20);

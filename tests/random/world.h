@@ -72,6 +72,7 @@ struct world {
 	struct tf_vm *vm;
 	unsigned int maxphyaddr;
 	bool nxe, pcide, pke;
+	unsigned int pcids; /* in use; with as many as spaces each root has its own */
 
 	/* The guest OS. */
 	uint64_t root[SPACES];

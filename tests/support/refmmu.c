@@ -318,6 +318,7 @@ struct search {
 	bool current;  /* the epoch is the one that goes on now */
 	bool globals_only;
 	bool one_root; /* as if the vCPU had been on its present root all the time */
+	const struct ref_epoch *epoch; /* entries are loaded in its segments, while it has a root */
 	struct ref_answer *a;
 };
 
@@ -376,12 +377,30 @@ static uint64_t tlb_since(const struct search *s, unsigned int shift, bool globa
 static void step(struct search *s, unsigned int level, uint64_t table, uint64_t from,
 		 struct orights ri, bool has_a);
 
+/* The first time from `t` on at which the PCID was in CR3, and so entries could be loaded for it.
+ */
+static uint64_t in_segment(const struct ref_epoch *e, uint64_t t)
+{
+	unsigned int low = 0, high = e->segs;
+
+	while (low < high) {
+		unsigned int mid = (low + high) / 2;
+		if (e->seg[mid].end <= t)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == e->segs)
+		return FOREVER;
+	return e->seg[low].start > t ? e->seg[low].start : t;
+}
+
 /* One value that the entry had during [start, end). */
 static void try_value(struct search *s, unsigned int level, uint64_t loc, uint64_t raw,
 		      uint64_t start, uint64_t end, uint64_t from, struct orights ri, bool has_a)
 {
 	bool is_now = end == FOREVER;
-	uint64_t t = start > from ? start : from;
+	uint64_t t = in_segment(s->epoch, start > from ? start : from);
 	uint64_t stop = end < s->end ? end : s->end;
 	struct oentry e = oracle_entry(&s->c->r, s->r->maxphyaddr, level, raw);
 
@@ -405,7 +424,8 @@ static void try_value(struct search *s, unsigned int level, uint64_t loc, uint64
 	bool read_now = is_now && s->current;
 	if (s->globals_only && !global)
 		return;
-	if (!read_now && stop <= tlb_since(s, e.shift, global))
+	uint64_t since = read_now ? t : tlb_since(s, e.shift, global);
+	if (in_segment(s->epoch, t > since ? t : since) >= stop)
 		return;
 	uint32_t pfec;
 	if (!oracle_allows(&s->c->r, s->flags, &ri, &pfec)) {
@@ -434,8 +454,9 @@ static void step(struct search *s, unsigned int level, uint64_t table, uint64_t 
 
 static void search_epoch(struct search *s, const struct ref_epoch *e, uint64_t from)
 {
-	s->current = e->end == FOREVER;
-	s->end = s->current ? s->r->now + 1 : e->end;
+	s->epoch = e;
+	s->current = e->end == FOREVER && s->pcid == pcid_of(&s->c->r);
+	s->end = e->end == FOREVER ? s->r->now + 1 : e->end;
 	if (from < e->start)
 		from = e->start;
 	for (unsigned int i = e->segs; i-- > 0;) {

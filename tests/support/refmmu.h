@@ -11,10 +11,11 @@
  *
  * Rules (Intel SDM vol. 3, 4.10; AMD APM vol. 2, 5.5): only present, unreserved entries with A set
  * are cached, a writable use needs D; paging-structure caches live until INVLPG or a flush of their
- * PCID, so all times lie in one epoch between such events; a TLB entry lives until its address or
- * its PCID is flushed; a global one until INVLPG, or a full flush. A fault flushes its address (so
- * that it does not recur), INVLPG all of a large page, in however many pieces it is cached.
- * What is not permitted by this is forbidden.
+ * PCID, so all times lie in one epoch between such events, and in the parts of it in which the PCID
+ * was in CR3, for entries are loaded for the current PCID alone (SDM 4.10.1); a TLB entry lives
+ *until its address or its PCID is flushed; a global one until INVLPG, or a full flush. A fault
+ *flushes its address (so that it does not recur), INVLPG all of a large page, in however many
+ *pieces it is cached. What is not permitted by this is forbidden.
  *
  * One allowance: a global leaf may be one that the vCPU could have cached had it been on its
  * present root since its last flush of globals, without the faults that it took on others. An
@@ -30,7 +31,7 @@
 #include "oracle.h"
 
 #define REF_CPUS    4
-#define REF_PCIDS   4 /* the guest uses PCIDs 0 .. REF_PCIDS - 1 */
+#define REF_PCIDS   8 /* the guest uses PCIDs 0 .. REF_PCIDS - 1 */
 #define REF_REGIONS 16
 
 struct ref_past { /* a value that an entry had in [start, end) */

@@ -196,6 +196,7 @@ static void copies_fill_lazily(void **state)
 	X(resyncs)                                                                                 \
 	X(resync_changes)                                                                          \
 	X(cr3_writes)                                                                              \
+	X(cr3_kept)                                                                                \
 	X(invlpgs)                                                                                 \
 	X(invpcids)                                                                                \
 	X(full_flushes)                                                                            \
