@@ -1,11 +1,12 @@
 /* What a vCPU keeps of other PCIDs' translations: CR3 writes with bit 63 (SDM vol. 3, 4.10.4.1).
  *
  * Such a write flushes nothing of the PCID that it loads. So what the tree under its root holds
- *need not be re-read, as long as it is what it was when the vCPU left it: then that PCID could have
- *had each of its translations. What has come in since, by whatever fault or re-read under another
- *root that shares tables with it, the PCID could not have loaded, for it was not in CR3 (4.10.1);
- *the guest may have changed it again meanwhile, and owes that PCID no flush. So the group notes
- *which entries were made, and who comes back reads these again; if they are too many, all.
+ * need not be re-read, as long as it is what it was when the vCPU left it: then that PCID could
+ * have had each of its translations. What has come in since, by whatever fault or re-read under
+ * another root that shares tables with it, the PCID could not have loaded, for it was not in CR3
+ * (4.10.1); the guest may have changed it again meanwhile, and owes that PCID no flush. So the
+ * group notes which entries were made, and who comes back reads these again; if they are too
+ * many, all.
  *
  *	changes:   ... | s17 [32, 48) | s4 [7, 8) | s17 [0, 16) | <- made
  *	                 ^ since: PCID 1 was left here, is up to date until here
