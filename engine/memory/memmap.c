@@ -377,11 +377,14 @@ static bool gib_is_free(const struct gib *g)
 }
 
 /* The same, if nothing of it is backed and the slot has all of it; no more than the map's lock
- * held. Others that touch the GiB meanwhile wait: there is a GiB to clear. */
+ * held. Others that touch the GiB meanwhile wait until all its blocks have their parts: who backed
+ * a block by itself would break it. */
 static void back_gib(struct op *op, struct memmap *m, const struct slot *s, struct block *b,
 		     struct backed *did)
 {
-	if (!b->gib || !slot_has_around(s, block_first(b), GIB_FRAMES) || !gib_is_free(b->gib))
+	if (!b->gib || !slot_has_around(s, block_first(b), GIB_FRAMES))
+		return;
+	if (!gib_is_free(b->gib) && !__atomic_load_n(&b->gib->lock, __ATOMIC_ACQUIRE))
 		return;
 	uint64_t waited = lock_word_take(op, &b->gib->lock, RANK_GIB);
 	if (gib_is_free(b->gib))

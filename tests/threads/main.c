@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "hw.h"
+#include "touch.h"
 
 #include <twofold/choice.h>
 #include <twofold/explain.h>
@@ -911,6 +912,8 @@ static bool suite(uint64_t steps)
 		u.steps = steps;
 		good = run(&u) && good;
 	}
+	for (unsigned int k = 1; k <= 12; k++)
+		good = touch_run(k, 200) && good;
 	return good;
 }
 
