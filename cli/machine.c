@@ -35,7 +35,9 @@ unsigned long long machine_node_mib(const struct load *l, unsigned int i)
 	uint64_t files = i ? 0 : l->kernel->file.size + (l->initrd ? l->initrd->size : 0);
 
 	/* The files lie in memory twice until the guest has its copy. */
-	return ((mem + options_overhead(i, mem) + files) / MIB + 2) / 2 * 2;
+	uint64_t room = options_gib_room(l->options, i);
+
+	return ((mem + options_overhead(i, mem) + files + room) / MIB + 2) / 2 * 2;
 }
 
 unsigned long long machine_mib(const struct load *l)
@@ -73,8 +75,8 @@ char *machine_words(const struct machine_kind *k, const struct options *o)
 		fprintf(f, " groups=%s", o->groups);
 	if (strcmp(o->install, "lock") != 0)
 		fprintf(f, " install=%s", o->install);
-	if (o->small_backing)
-		fputs(" backing=4K", f);
+	if (strcmp(o->backing, "2M") != 0)
+		fprintf(f, " backing=%s", o->backing);
 	if (o->walk)
 		fprintf(f, " walk=%s walk_when=%s walk_as=%s", o->walk->where, o->walk->when,
 			o->walk->access);

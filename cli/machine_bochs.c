@@ -60,6 +60,16 @@ static unsigned long long guest_mib_max(const struct load *l)
 	return (MIB_MAX - (fixed + MIB - 1) / MIB) * 16 / 17;
 }
 
+/* What is there for whole GiBs alone is not touched: it need not be at hand. */
+static unsigned long long room_mib(const struct options *o)
+{
+	uint64_t room = 0;
+
+	for (unsigned int i = 0; i < o->nodes.count; i++)
+		room += options_gib_room(o, i);
+	return room / MIB;
+}
+
 static int check(const struct load *l)
 {
 	const struct options *o = l->options;
@@ -67,7 +77,7 @@ static int check(const struct load *l)
 
 	if (o->cpus > MACHINE_CPUS)
 		say("--cpus %u: a machine of Bochs has at most %u", o->cpus, MACHINE_CPUS);
-	else if (machine_mib(l) > MIB_MAX)
+	else if (machine_mib(l) - room_mib(o) > MIB_MAX)
 		say("--mem %s: a machine of Bochs has at most %s, with the hypervisor's share: "
 		    "give at most %lluM",
 		    say_size(o->mem), say_size(MIB_MAX * MIB), guest_mib_max(l));
@@ -127,7 +137,8 @@ static char *configuration(const struct machine_kind *k, const struct process *p
 		"panic: action=fatal\n"
 		"error: action=ignore\n"
 		"info: action=ignore\n",
-		k->cpu, l->options->cpus, mib, mib, cd, serial, p->theirs[LINE_COUNTERS]);
+		k->cpu, l->options->cpus, mib, mib < MIB_MAX ? mib : MIB_MAX, cd, serial,
+		p->theirs[LINE_COUNTERS]);
 }
 
 static int cd_make(const struct machine_kind *k, const struct load *l)

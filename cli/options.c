@@ -14,6 +14,7 @@
 #include "say.h"
 
 #define MIB	    (UINT64_C(1) << 20)
+#define GIB	    (UINT64_C(1) << 30)
 #define MEM_MIN	    (32 * MIB)
 #define MEM_MAX	    OPTIONS_MEM_MAX
 #define TIMEOUT_MAX 1e9
@@ -66,7 +67,7 @@ static const struct argp_option option_list[] = {
 	{"install", KEY_INSTALL, "HOW", 0,
 	 "How a nested fault puts its leaf in: under the lock, or by cas without it (lock)", 0},
 	{"backing", KEY_BACKING, "SIZE", 0,
-	 "The largest page behind guest memory: 2M, or 4K for longer walks (2M)", 0},
+	 "The largest page behind guest memory: 1G, 2M, or 4K for longer walks (2M)", 0},
 	{"regroup-every", KEY_REGROUP, "MS", 0,
 	 "For tests: merge all groups to one and split them again, every MS milliseconds", 0},
 	{"switch-every", KEY_SWITCH, "MS", 0,
@@ -98,6 +99,35 @@ uint64_t options_overhead(unsigned int node, uint64_t mem)
 	return (node ? 32 * MIB : 64 * MIB) + mem / 16;
 }
 
+uint64_t options_gib_room(const struct options *o, unsigned int node)
+{
+	uint64_t all = GIB * o->nodes.count;
+
+	if (strcmp(o->backing, "1G") != 0)
+		return 0;
+	for (unsigned int i = 0; i < o->nodes.count; i++)
+		all += o->nodes.node[i].mem + options_overhead(i, o->nodes.node[i].mem);
+	/* The first GiB has the hypervisor and the modules; the last one below the machine's hole
+	 * for devices, which is there from 3.5 GiB on, ends with the firmware's tables. */
+	return node == 0 && all > 3 * GIB + GIB / 4 ? 2 * GIB : GIB;
+}
+
+/* With --backing 1G: has a node of the guest a GiB, aligned? (Its hole for devices is one.) */
+static int backing_check(const struct options *o)
+{
+	uint64_t start = 0, end;
+
+	if (strcmp(o->backing, "1G") != 0)
+		return 0;
+	for (unsigned int i = 0; i < o->nodes.count; i++, start = end) {
+		end = start + o->nodes.node[i].mem;
+		if ((start + GIB - 1) / GIB < end / GIB)
+			return 0;
+	}
+	say("--backing 1G: no node of the guest has a whole GiB: give more by --mem, at least 1G");
+	return EXIT_BAD_USAGE;
+}
+
 /* What this process may use: the machine's memory, or less where a control group says so. */
 static uint64_t machine_memory(void)
 {
@@ -119,7 +149,8 @@ static int mem_check(const struct options *o)
 	uint64_t machine = machine_memory(), need = 0;
 
 	for (unsigned int i = 0; i < o->nodes.count; i++)
-		need += o->nodes.node[i].mem + options_overhead(i, o->nodes.node[i].mem);
+		need += o->nodes.node[i].mem + options_overhead(i, o->nodes.node[i].mem) +
+			options_gib_room(o, i);
 	if (o->mem < MEM_MIN)
 		say("--node: too little memory on all nodes: give at least %s", say_size(MEM_MIN));
 	else if (o->mem > MEM_MAX || need > machine)
@@ -206,11 +237,11 @@ static int install_set(struct options *o, const char *arg)
 
 static int backing_set(struct options *o, const char *arg)
 {
-	if (strcmp(arg, "2M") != 0 && strcmp(arg, "4K") != 0) {
-		say("--backing %s: give 2M or 4K", arg);
+	if (strcmp(arg, "1G") != 0 && strcmp(arg, "2M") != 0 && strcmp(arg, "4K") != 0) {
+		say("--backing %s: give 1G, 2M or 4K", arg);
 		return EXIT_BAD_USAGE;
 	}
-	o->small_backing = *arg == '4';
+	o->backing = arg;
 	return 0;
 }
 
@@ -374,7 +405,8 @@ const struct argp options_argp = {option_list, option_take, NULL, NULL, NULL, NU
 
 void options_init(struct options *o)
 {
-	*o = (struct options){.machine = "qemu", .groups = "node", .install = "lock"};
+	*o = (struct options){
+		.machine = "qemu", .groups = "node", .install = "lock", .backing = "2M"};
 }
 
 int options_settle(struct options *o)
@@ -388,6 +420,8 @@ int options_settle(struct options *o)
 	status = mode_settle(o);
 	if (!status)
 		status = nodes_settle(&o->nodes, &o->cpus, &o->mem);
+	if (!status)
+		status = backing_check(o);
 	return status ? status : mem_check(o);
 }
 

@@ -27,15 +27,15 @@ struct options {
 	const char *mode;	     /* "auto", "nested" or "shadow" */
 	const char *groups;	     /* "node", "one" or "vcpu" */
 	const char *install;	     /* "lock" or "cas" */
+	const char *backing;	     /* "2M", "4K" or "1G" */
 	unsigned int regroup_ms;     /* 0: never */
 	unsigned int switch_ms;	     /* 0: never */
 	struct choice choice;	     /* where the mode is "auto" */
 	struct nodes nodes;
 	unsigned int cpus;
-	uint64_t mem;	    /* bytes */
-	double timeout;	    /* seconds; 0: no limit */
-	double silence;	    /* seconds; 0: as the machine has it */
-	bool small_backing; /* no large pages behind the guest's memory */
+	uint64_t mem;	/* bytes */
+	double timeout; /* seconds; 0: no limit */
+	double silence; /* seconds; 0: as the machine has it */
 	bool verbose;
 	struct walk_ask *walk; /* `twofold walk`: what is asked, and the answer; NULL: a run */
 };
@@ -58,5 +58,8 @@ int options_parse(int argc, char **argv, struct options *o);
 /* Memory that the hypervisor needs on node NODE beside the MEM bytes of the guest there: its image,
  * its stacks, the modules as loaded, page tables of both modes. */
 uint64_t options_overhead(unsigned int node, uint64_t mem);
+/* And so much more where memory is backed by 1 GiB: GiBs of the machine that are in use for other
+ * things, wholly or in part, are no good for that. */
+uint64_t options_gib_room(const struct options *o, unsigned int node);
 
 #endif

@@ -349,6 +349,17 @@ static int status_of_end(const json_t *end)
 	return EXIT_HV_FAILED;
 }
 
+/* The guest ran on smaller pages than were asked for: that changes nothing but its speed. */
+static void backing_say(const struct run *r)
+{
+	const json_t *engine = json_object_get(r->stream.last, "engine");
+
+	if (!strcmp(r->o.backing, "1G") && engine &&
+	    json_integer_value(json_object_get(engine, "huge_backed")) == 0)
+		say("--backing 1G: the machine has no GiB for it, or its CPU no such nested pages: "
+		    "it was 2M (--verbose tells more)");
+}
+
 /* Says what went wrong, if anything did, and returns the exit status. */
 static int conclude(struct run *r)
 {
@@ -491,6 +502,7 @@ int run_guest(const struct options *o)
 	console_restore();
 
 	status = conclude(&r);
+	backing_say(&r);
 	if (r.o.walk)
 		r.o.walk->event = json_incref(r.stream.walk);
 	if (stats) {

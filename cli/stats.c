@@ -235,6 +235,7 @@ static json_t *stats_object(const struct options *o, const struct stream *s,
 	json_object_set_new(all, "nodes", nodes_describe(&o->nodes));
 	json_object_set_new(all, "grouping", json_string(o->groups));
 	json_object_set_new(all, "install", json_string(o->install));
+	json_object_set_new(all, "backing", json_string(o->backing));
 	json_object_set_new(all, "regroup_ms", json_integer(o->regroup_ms));
 	json_object_set_new(all, "switch_ms", json_integer(o->switch_ms));
 	if (s->last) {

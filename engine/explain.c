@@ -209,21 +209,25 @@ struct rows {
 	unsigned int n;
 	struct {
 		struct tf_nested_walk *walk;
-		struct block *b;
 		gfn_t f;
 		bool write; /* or is written when it can be read */
 		bool entry; /* an entry of the guest's is read after it */
-		bool faults, large;
+		bool faults;
+		unsigned int level; /* of the leaf that the fault installs; 0 without one */
 	} row[ROWS];
 };
 
-static void row_add(const struct explain *x, struct rows *rows, struct tf_nested_walk *walk,
-		    bool write, bool entry)
+/* Lie two frames under one entry of this level? */
+static bool same_entry(gfn_t a, gfn_t b, unsigned int level)
+{
+	return a.v >> (9 * level) == b.v >> (9 * level);
+}
+
+static void row_add(struct rows *rows, struct tf_nested_walk *walk, bool write, bool entry)
 {
 	unsigned int i = rows->n++;
 	rows->row[i].walk = walk;
 	rows->row[i].f = gpa_to_gfn(walk->at);
-	rows->row[i].b = memmap_block(&x->vm->map, rows->row[i].f);
 	rows->row[i].write = write;
 	rows->row[i].entry = entry;
 }
@@ -237,18 +241,22 @@ static void row_mend(const struct explain *x, struct rows *rows, unsigned int i)
 	/* Without A and D in nested tables what is missing is read first. */
 	bool first_read = walk->end == TF_NESTED_EMPTY && walk != &x->out->data &&
 			  !(need_of(x, false) & PERM_W);
-	bool write = rows->row[i].write, cut = false, same = false;
-	unsigned int released = 0;
+	const gfn_t f = rows->row[i].f;
+	bool write = rows->row[i].write, same = false;
+	struct nested_after after = {.cut = NESTED_UNCUT};
 	struct nested_leaf leaf = {.level = 0};
 	if (walk->end == TF_NESTED_MAPPED || !(walk->frame & TF_FRAME_MEMORY))
 		return;
 	for (unsigned int j = 0; j < i; j++) {
-		if (rows->row[j].b != rows->row[i].b || !rows->row[j].faults)
+		const gfn_t other = rows->row[j].f;
+		const bool in_block = same_entry(f, other, 1);
+		if (!same_entry(f, other, 2) || !rows->row[j].faults)
 			continue;
-		if (rows->row[j].large)
+		if (rows->row[j].level && same_entry(f, other, rows->row[j].level))
 			return;
-		cut = true;
-		if (rows->row[j].f.v == rows->row[i].f.v) {
+		if (after.cut)
+			after.cut = in_block ? 0 : 1;
+		if (other.v == f.v) {
 			same = same || rows->row[j].write || !write;
 			write = write || rows->row[j].write;
 			continue;
@@ -257,16 +265,19 @@ static void row_mend(const struct explain *x, struct rows *rows, unsigned int i)
 		for (unsigned int k = 0; k < j; k++)
 			counted = counted ||
 				  (rows->row[k].faults && rows->row[k].f.v == rows->row[j].f.v);
-		const struct frame *fr = memmap_frame(&x->vm->map, rows->row[j].f);
-		if (!counted && fr)
-			released += nested_releases(frame_word(fr), rows->row[j].write);
+		const struct frame *fr = memmap_frame(&x->vm->map, other);
+		if (counted || !fr)
+			continue;
+		unsigned int n = nested_releases(frame_word(fr), rows->row[j].write);
+		after.gib_released += n;
+		after.block_released += in_block ? n : 0;
 	}
 	walk->filled = levels;
 	if (same)
 		return;
 	rows->row[i].faults = true;
-	if (nested_plan(x->vm, x->g, rows->row[i].f, write && !first_read, released, cut, &leaf))
-		rows->row[i].large = leaf.level > 0;
+	if (nested_plan(x->vm, x->g, f, write && !first_read, &after, &leaf))
+		rows->row[i].level = leaf.level;
 }
 
 /* Add up the references: now, to the first fault; and when all are mended. */
@@ -276,18 +287,22 @@ static void count_nested(const struct explain *x, struct tf_explanation *out)
 	bool now = true;
 	bool writes = need_of(x, false) & PERM_W;
 	for (unsigned int i = out->first_is_register; i < out->n; i++)
-		row_add(x, &rows, &out->behind[i], writes || x->sets[i], true);
+		row_add(&rows, &out->behind[i], writes || x->sets[i], true);
 	if (out->end == TF_WALK_NO_TABLE)
-		row_add(x, &rows, &out->behind[out->n], writes, false);
+		row_add(&rows, &out->behind[out->n], writes, false);
 	if (out->end == TF_WALK_MAPPED || out->end == TF_WALK_DEVICE)
-		row_add(x, &rows, &out->data, x->a.flags & TF_WRITE, false);
+		row_add(&rows, &out->data, x->a.flags & TF_WRITE, false);
 	for (unsigned int i = 0; i < rows.n; i++)
 		row_mend(x, &rows, i);
 	for (unsigned int i = 0; i < rows.n; i++) {
 		struct tf_nested_walk *walk = rows.row[i].walk;
+		unsigned int level = 0; /* of the largest leaf that these faults map it by */
 		for (unsigned int j = 0; j < rows.n; j++)
-			if (rows.row[j].large && rows.row[j].b == rows.row[i].b)
-				walk->filled = x->g->nested.fmt->levels - 1u;
+			if (rows.row[j].level > level &&
+			    same_entry(rows.row[i].f, rows.row[j].f, rows.row[j].level))
+				level = rows.row[j].level;
+		if (level)
+			walk->filled = x->g->nested.fmt->levels - level;
 		out->nested_filled += walk->filled + rows.row[i].entry;
 		out->nested += now ? walk->n : 0;
 		now = now && (walk->end == TF_NESTED_MAPPED || walk->end == TF_NESTED_READ_ONLY);

@@ -45,7 +45,12 @@ static bool config_is_sane(const struct tf_config *c)
 	       c->maxphyaddr <= 52 && (c->mode == TF_NESTED || c->mode == TF_SHADOW) &&
 	       c->nested <= TF_EPT_NO_AD && c->shadow_pages <= SHADOW_LIMIT_MAX &&
 	       c->nodes <= TF_MAX_NODES && c->grouping <= TF_GROUPS_VCPU &&
-	       c->install <= TF_INSTALL_CAS;
+	       c->install <= TF_INSTALL_CAS && (c->large_backing || !c->huge_backing);
+}
+
+static unsigned int largest_order(const struct tf_config *c)
+{
+	return c->huge_backing ? TF_ORDER_1G : c->large_backing ? TF_ORDER_2M : TF_ORDER_4K;
 }
 
 static unsigned int groups_most(const struct tf_config *c)
@@ -88,7 +93,7 @@ enum tf_status tf_vm_create(struct tf_host *h, const struct tf_config *c, struct
 		goto no_groups;
 	if (!page_new(h, 0, &vm->empty))
 		goto no_empty;
-	if (memmap_init(&vm->map, h, c->maxphyaddr, c->large_backing, vm->groups_max) != TF_OK)
+	if (memmap_init(&vm->map, h, c->maxphyaddr, largest_order(c), vm->groups_max) != TF_OK)
 		goto no_map;
 	*out = vm;
 	return TF_OK;
@@ -393,6 +398,7 @@ void tf_counters_read(struct tf_vm *vm, struct tf_counters *out)
 	}
 	out->frames_backed += __atomic_load_n(&vm->frames_backed, __ATOMIC_RELAXED);
 	out->large_backed += __atomic_load_n(&vm->large_backed, __ATOMIC_RELAXED);
+	out->huge_backed += __atomic_load_n(&vm->huge_backed, __ATOMIC_RELAXED);
 	out->remote_flushes += __atomic_load_n(&vm->remote_flushes, __ATOMIC_RELAXED);
 	out->table_pages += __atomic_load_n(&vm->map.pages, __ATOMIC_RELAXED);
 	out->lock_wait_cycles += __atomic_load_n(&vm->map.lock.wait_cycles, __ATOMIC_RELAXED) +

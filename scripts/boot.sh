@@ -1,6 +1,7 @@
 #!/bin/bash
 # boot.sh MODE CPUS OUT [APPEND [OPTION...]]: boots the stock kernel with our small user space and looks whether all is
-# as it should be, within BOOT_SECONDS (300); with --switch-every among the options, whether it ran in both modes. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
+# as it should be, within BOOT_SECONDS (300); with --switch-every among the options, whether it ran in both modes; with --backing 1G,
+# whether it had such pages. The guest's console stays in OUT.log, the numbers in OUT.json. 1 and a line for each
 # thing that is wrong.
 #
 # SPDX-License-Identifier: BSD-2-Clause
@@ -35,6 +36,7 @@ grep -aq '^guest: powering' "$out.log" || wrong "did not reach its power-off"
 [ ! -s "$out.err" ] || wrong "words on standard error: $(head -n 3 "$out.err")"
 jq -e --arg mode "$mode" '.mode == $mode and .reason == "poweroff" and .boot_cycles > 0 and
 	.guest_seconds > 0 and .table_pages > 0 and (.exits | length) > 0 and
+	(.backing != "1G" or (.huge_backed > 0 and .nested_1g > 0)) and
 	if .switch_ms > 0 then .switches > 1 and .vcpu_switches > .cpus and .shadow_faults > 0 and
 		.nested_faults > 0 and .switch_cycles_max > 0 and (.regroup_ms == 0 or .regroups > 0)
 	elif $mode == "auto" then .meter_windows > 0 and .meter_cycles > 0 and .mode_cycles.nested > 0 and

@@ -89,6 +89,15 @@ for cpus in 1 2 4; do
 		step "boot/$mode/$cpus" 320 scripts/boot.sh $mode $cpus $logs/guest-$mode-$cpus
 	done
 done
+# Two GiBs of memory, each mapped as one where that can be.
+for mode in nested auto; do
+	if [ "$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 5 ]; then
+		skip "boot/1G/$mode" "it takes 4 GiB of memory"
+		continue
+	fi
+	runs ${mode/auto/shadow} "boot/1G/$mode" || continue
+	step "boot/1G/$mode" 320 scripts/boot.sh $mode 2 $logs/guest-1g-$mode job=workload --mem 2G --backing 1G
+done
 for mode in nested shadow; do
 	runs $mode "walk/$mode" || continue
 	step "walk/$mode" 300 scripts/walk.sh $mode $logs/walk-$mode

@@ -58,6 +58,7 @@ agrees() {
 	case $leaf in
 	*' 4K page '*) low=0xfff ;;
 	*' 2M page '*) low=0x1fffff ;;
+	*' 1G page '*) low=0x3fffffff ;;
 	*) wrong "$1: no leaf at the end: $leaf" && return ;;
 	esac
 	leaf=$(grep -oE '0x[0-9a-f]{16}' <<<"$leaf")
@@ -74,6 +75,13 @@ walk bare4k --at rip --kernel build/baretest.elf --append only=none --cpus 1 --m
 counts bare4k 19 3 4
 agrees bare4k
 grep -q 'of 0x101[0-9a-f]* (rip) by the kernel' "$out.bare.txt" || wrong "bare: not where the guest ends"
+# 1 GiB behind them: 3 x (2 + 1) + 2.
+if [ "$mode" = nested ]; then
+	walk bare1g --at rip --kernel build/baretest.elf --append only=none --cpus 1 --mem 1G --backing 1G
+	counts bare1g 11 3 3
+	agrees bare1g
+	grep -q ' PDPTE .* 1G page ' "$out.bare1g.txt" || wrong "bare1g: no page of 1G"
+fi
 
 if [ "$machine_asked" != qemu ]; then
 	format=NPT

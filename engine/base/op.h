@@ -17,6 +17,7 @@ enum lock_rank {
 	RANK_NONE = 0,
 	RANK_CHOICE = 5,
 	RANK_MAP = 10,
+	RANK_GIB = 13,
 	RANK_BLOCK = 15,
 	RANK_GROUP = 20,
 	RANK_HOST = 40,

@@ -182,6 +182,7 @@ static const char *check_block(struct tf_vm *vm, struct block *b)
 			((word & FRAME_GATE) != 0);
 	}
 	CHECK(live == b->live, "a block's count of backed frames is wrong");
+	CHECK(!b->is_part || b->large.v, "a part of a GiB's page that is not there");
 	CHECK(held == b->held, "a block's count of held frames is wrong");
 	for (unsigned int id = 0; id < vm->groups_max; id++)
 		CHECK(held == 0 || !*block_rmap(&vm->map, b, id),
@@ -189,9 +190,36 @@ static const char *check_block(struct tf_vm *vm, struct block *b)
 	return NULL;
 }
 
+/* What a GiB sums up is what its blocks have. */
+static const char *check_gib(const struct memmap *m, const struct block *any)
+{
+	const gfn_t first = gfn(block_first(any).v & ~(uint64_t)(GIB_FRAMES - 1));
+	uint32_t live = 0, held = 0, parts = 0;
+	hpa_t page = hpa(0);
+	for (unsigned int i = 0; i < GIB_BLOCKS; i++) {
+		const struct block *b = memmap_block(m, gfn(first.v + i * BLOCK_FRAMES));
+		if (!b || !b->frames)
+			continue;
+		CHECK(b->gib == any->gib, "blocks of a GiB with different sums");
+		live += b->live;
+		held += b->held;
+		parts += b->is_part;
+		if (!b->is_part)
+			continue;
+		hpa_t base = hpa(b->large.v - i * (uint64_t)BLOCK_FRAMES * TF_PAGE_SIZE);
+		CHECK(!page.v || page.v == base.v, "a GiB with parts of different pages");
+		page = base;
+	}
+	CHECK(live == any->gib->live, "a GiB's count of backed frames is wrong");
+	CHECK(held == any->gib->held, "a GiB's count of held frames is wrong");
+	CHECK(parts == any->gib->parts, "a GiB's count of parts is wrong");
+	return NULL;
+}
+
 static const char *check_map(struct tf_vm *vm)
 {
 	const struct memmap *m = &vm->map;
+	const struct gib *last = NULL;
 	for (unsigned int i = 0; i < 512; i++)
 		for (unsigned int j = 0; m->dir[i] && j < 512; j++) {
 			char *page = ((void **)m->dir[i])[j];
@@ -199,6 +227,10 @@ static const char *check_map(struct tf_vm *vm)
 			     at += (size_t)1 << m->block_shift) {
 				struct block *b = (struct block *)(page + at);
 				const char *why = b->frames ? check_block(vm, b) : NULL;
+				if (!why && b->frames && b->gib && b->gib != last) {
+					last = b->gib;
+					why = check_gib(m, b);
+				}
 				if (why)
 					return why;
 			}
@@ -214,9 +246,12 @@ static const char *check_nested_leaf(struct tf_vm *vm, struct group *g, uint64_t
 	gfn_t first = gfn(addr >> TF_PAGE_SHIFT);
 	struct block *b = memmap_block(&vm->map, first);
 	CHECK(b && b->frames, "a nested leaf maps a frame that was never described");
-	CHECK(level <= 1, "a nested leaf is larger than a block");
+	CHECK(level <= 2, "a nested leaf is larger than a GiB");
 	CHECK(level == 0 || (b->large.v && b->held == 0 && b->live == BLOCK_FRAMES),
 	      "a large nested leaf over a block in pieces");
+	CHECK(level < 2 || (b->gib && b->gib->held == 0 && b->gib->live == GIB_FRAMES &&
+			    b->gib->parts == GIB_BLOCKS),
+	      "a nested leaf of a GiB over a GiB in pieces");
 	uint64_t word = frame_word(block_frame(b, first));
 	CHECK(word & FRAME_BACKED, "a nested leaf maps a frame that is not backed");
 	CHECK(fmt_leaf(fmt, level, e) == word_hpa(word).v, "a nested leaf maps another frame");

@@ -35,7 +35,6 @@
 struct page {
 	uint64_t gva;
 	gfn_t f;
-	bool split; /* its large nested leaf was split for it */
 };
 
 /* A leaf table of the guest, or one large page of it. */
@@ -157,14 +156,13 @@ static void choose_pages(struct tf_vm *vm, struct sampler *s, struct part *p)
 	}
 }
 
-/* Give large leaves back. */
+/* Give large leaves back; also where another's sample had cut them up before. */
 static void set_release(struct op *op, struct tf_vm *vm, struct group *g, struct sampler *s)
 {
 	if (s->group == g)
 		for (unsigned int i = 0; i < s->parts; i++)
 			for (unsigned int k = 0; k < s->part[i].pages; k++)
-				if (s->part[i].page[k].split)
-					nested_relax(op, vm, g, s->part[i].page[k].f);
+				nested_relax(op, vm, g, s->part[i].page[k].f);
 	s->parts = 0;
 	s->cr3 = 0;
 }
@@ -234,10 +232,10 @@ static uint64_t *nested_leaf(struct op *op, struct tf_vm *vm, struct group *g,
 	uint64_t *e = table_lookup(&g->nested, at, level);
 	if (fmt_kind(g->nested.fmt, *level, entry_read(e)) != FMT_LEAF)
 		return NULL;
-	while (*level > 0 && !part->large && may_split) {
+	while (*level > (part->large ? 1u : 0u) && may_split) {
 		if (table_split(op, &g->nested, at) != TF_OK)
 			return NULL;
-		p->split = true;
+		g->n.nested_1g_cut += *level > 1;
 		e = table_lookup(&g->nested, at, level);
 	}
 	return e;

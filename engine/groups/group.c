@@ -44,10 +44,12 @@ enum tf_status vm_back(struct op *op, struct tf_vm *vm, struct tf_vcpu *v, gfn_t
 	if (!v) {
 		__atomic_fetch_add(&vm->frames_backed, did.frames, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&vm->large_backed, did.large, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&vm->huge_backed, did.huge, __ATOMIC_RELAXED);
 		return s;
 	}
 	count_add(&v->n.frames_backed, did.frames);
 	count_add(&v->n.large_backed, did.large);
+	count_add(&v->n.huge_backed, did.huge);
 	if (did.node == v->node)
 		count_add(&v->n.frames_local, did.frames);
 	return s;

@@ -85,7 +85,8 @@ struct tf_vm {
 	enum tf_grouping grouping; /* under the map's lock, or atomic */
 	uint32_t leaving;	   /* groups to be taken apart; atomic */
 	hpa_t empty; /* an empty table: the root when CR3 names no memory; reads as zeroes */
-	uint64_t remote_flushes, frames_backed, large_backed; /* atomic; not by a vCPU's fault */
+	/* Atomic; not by a vCPU's fault. */
+	uint64_t remote_flushes, frames_backed, large_backed, huge_backed;
 	struct choice *choice; /* NULL: modes are the host's to set; set once */
 };
 

@@ -11,6 +11,10 @@ _Static_assert(sizeof(struct frame) * BLOCK_FRAMES == TF_PAGE_SIZE, "a block's f
 _Static_assert(sizeof(struct gframe) * BLOCK_FRAMES == TF_PAGE_SIZE, "a group's part: a page");
 _Static_assert(sizeof(struct block) + TF_MAX_VCPUS * (sizeof(void *) + 4) <= TF_PAGE_SIZE,
 	       "a block with a group for each vCPU fits a page");
+_Static_assert(sizeof(struct block) + 2 * (sizeof(void *) + 4) == 64, "a block with two groups");
+
+#define GIBS_IN_PAGE (TF_PAGE_SIZE / sizeof(struct gib))
+#define GIB_SHIFT    18 /* of frame numbers */
 
 static void *tree_page_new(struct memmap *m, unsigned int node)
 {
@@ -27,8 +31,8 @@ static void page_free(struct memmap *m, void *p)
 	m->h->page_free(m->h, TF_ORDER_4K, hpa((uintptr_t)p - m->h->linear));
 }
 
-enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr, bool large,
-			   unsigned int groups)
+enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr,
+			   unsigned int order, unsigned int groups)
 {
 	lock_init(&m->lock, RANK_MAP);
 	m->h = h;
@@ -43,12 +47,19 @@ enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int max
 	if (reach > maxphyaddr - TF_PAGE_SHIFT)
 		reach = maxphyaddr - TF_PAGE_SHIFT;
 	m->max_gfn = UINT64_C(1) << reach;
-	m->large = large;
+	m->large = order >= TF_ORDER_2M;
+	m->gibs = NULL;
 	m->slots_n = 0;
 	m->pages = 0;
 	m->block_wait = 0;
 	m->dir = tree_page_new(m, 0);
-	return m->dir ? TF_OK : TF_E_NOMEM;
+	if (m->dir && order >= TF_ORDER_1G)
+		m->gibs = tree_page_new(m, 0);
+	if (m->dir && (m->gibs || order < TF_ORDER_1G))
+		return TF_OK;
+	if (m->dir)
+		page_free(m, m->dir);
+	return TF_E_NOMEM;
 }
 
 static void block_destroy(struct memmap *m, struct block *b)
@@ -81,6 +92,11 @@ void memmap_destroy(struct memmap *m)
 		}
 		page_free(m, mid);
 	}
+	for (unsigned int i = 0; m->gibs && i < TF_PAGE_SIZE / sizeof(*m->gibs); i++)
+		if (m->gibs[i])
+			page_free(m, m->gibs[i]);
+	if (m->gibs)
+		page_free(m, m->gibs);
 	page_free(m, m->dir);
 }
 
@@ -221,6 +237,14 @@ static void *child_of(struct memmap *m, void **at, unsigned int node)
 	return there;
 }
 
+/* The GiB's sums; NULL: no memory for them. */
+static struct gib *gib_grow(struct memmap *m, gfn_t f, unsigned int node)
+{
+	uint64_t i = f.v >> GIB_SHIFT;
+	struct gib *page = child_of(m, (void **)&m->gibs[i / GIBS_IN_PAGE], node);
+	return page ? &page[i % GIBS_IN_PAGE] : NULL;
+}
+
 static struct block *block_grow(struct memmap *m, gfn_t f, unsigned int node)
 {
 	const unsigned int per = TF_PAGE_SHIFT - m->block_shift;
@@ -230,6 +254,15 @@ static struct block *block_grow(struct memmap *m, gfn_t f, unsigned int node)
 	struct block *b = memmap_block(m, f);
 	if (block_first(b).v != (f.v & ~(uint64_t)(BLOCK_FRAMES - 1)))
 		__atomic_store_n(&b->index, (uint32_t)(f.v >> 9), __ATOMIC_RELAXED);
+	if (m->gibs && !__atomic_load_n(&b->gib, __ATOMIC_RELAXED)) {
+		struct gib *g = gib_grow(m, f, node);
+		if (!g)
+			return NULL;
+		/* Only once: from then on it is read like a constant. */
+		struct gib *none = NULL;
+		(void)__atomic_compare_exchange_n(&b->gib, &none, g, false, __ATOMIC_RELAXED,
+						  __ATOMIC_RELAXED);
+	}
 	return child_of(m, (void **)&b->frames, node) ? b : NULL;
 }
 
@@ -250,29 +283,117 @@ struct gframe *memmap_gframe(struct memmap *m, struct block *b, unsigned int g, 
 
 /* ---- backing ---- */
 
-/* Block's lock held. */
+/* So many more of its frames are backed, or less. Block's lock held. */
+static void block_count(struct block *b, int by)
+{
+	__atomic_store_n(&b->live, (uint16_t)(b->live + by), __ATOMIC_RELEASE);
+	if (b->gib)
+		__atomic_fetch_add(&b->gib->live, (uint32_t)by, __ATOMIC_ACQ_REL);
+}
+
+/* Block's lock held; its caller counts it. */
 static void frame_set(struct block *b, gfn_t f, hpa_t a)
 {
 	struct frame *fr = block_frame(b, f);
 	uint64_t old = frame_word(fr), piece = b->large.v ? FRAME_PIECE : 0;
 	while (!entry_cas(&fr->word, &old, a.v | FRAME_BACKED | piece | (old & FRAME_LOG)))
 		;
-	__atomic_store_n(&b->live, b->live + 1, __ATOMIC_RELEASE);
+}
+
+/* Does the slot have all of the `frames` (a power of two) around f? */
+static bool slot_has_around(const struct slot *s, gfn_t f, uint64_t frames)
+{
+	uint64_t first = f.v & ~(frames - 1);
+	return first >= s->start.v && first + frames <= s->end.v;
+}
+
+/* May the block be backed as a whole? Block's lock held. */
+static bool block_is_free(const struct block *b, const struct slot *s)
+{
+	return !b->live && !b->large.v && slot_has_around(s, block_first(b), BLOCK_FRAMES);
+}
+
+/* By this 2 MiB page. Block's lock held. */
+static void block_set(struct block *b, hpa_t a)
+{
+	gfn_t first = block_first(b);
+	__atomic_store_n(&b->large.v, a.v, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
+		frame_set(b, gfn(first.v + i), hpa(a.v + (uint64_t)i * TF_PAGE_SIZE));
+	block_count(b, BLOCK_FRAMES);
 }
 
 /* Block's lock held. */
 static bool back_large(struct memmap *m, struct block *b, const struct slot *s)
 {
-	gfn_t first = block_first(b);
 	hpa_t a;
-	if (b->live || b->large.v || first.v < s->start.v || first.v + BLOCK_FRAMES > s->end.v)
+	if (!block_is_free(b, s) ||
+	    m->h->page_alloc(m->h, s->node, TF_ORDER_2M, TF_USE_FRAME, &a) != TF_OK)
 		return false;
-	if (m->h->page_alloc(m->h, s->node, TF_ORDER_2M, TF_USE_FRAME, &a) != TF_OK)
-		return false;
-	__atomic_store_n(&b->large.v, a.v, __ATOMIC_RELEASE);
-	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
-		frame_set(b, gfn(first.v + i), hpa(a.v + (uint64_t)i * TF_PAGE_SIZE));
+	block_set(b, a);
 	return true;
+}
+
+/* Give a block its part of the GiB's page. False: it is backed already, or its slot is cut: each
+ * look at the slots under the block's lock is the last word, as in back_locked(). */
+static bool back_part(struct op *op, struct memmap *m, struct block *b, hpa_t part)
+{
+	struct slot s;
+	block_lock(op, m, b);
+	bool ok = slot_read(m, block_first(b), &s) && block_is_free(b, &s);
+	if (ok) {
+		b->is_part = true;
+		__atomic_fetch_add(&b->gib->parts, 1, __ATOMIC_ACQ_REL);
+		block_set(b, part);
+	}
+	block_unlock(op, b);
+	return ok;
+}
+
+/* Back all blocks of the GiB around f, of which none is yet, by one page of the slot's node. What
+ * meanwhile is backed otherwise stays so. Returns the frames backed. */
+static unsigned int back_gib_locked(struct op *op, struct memmap *m, const struct slot *s, gfn_t f)
+{
+	const gfn_t first = gfn(f.v & ~(uint64_t)(GIB_FRAMES - 1));
+	unsigned int parts = 0;
+	hpa_t a;
+	if (m->h->page_alloc(m->h, s->node, TF_ORDER_1G, TF_USE_FRAME, &a) != TF_OK)
+		return 0;
+	for (unsigned int i = 0; i < GIB_BLOCKS; i++) {
+		struct block *b = block_grow(m, gfn(first.v + (uint64_t)i * BLOCK_FRAMES), s->node);
+		hpa_t part = hpa(a.v + (uint64_t)i * BLOCK_FRAMES * TF_PAGE_SIZE);
+		if (b && back_part(op, m, b, part))
+			parts++;
+		else
+			m->h->page_free(m->h, TF_ORDER_2M, part);
+	}
+	return parts * BLOCK_FRAMES;
+}
+
+static bool gib_is_free(const struct gib *g)
+{
+	return !__atomic_load_n(&g->live, __ATOMIC_ACQUIRE) &&
+	       !__atomic_load_n(&g->parts, __ATOMIC_ACQUIRE);
+}
+
+/* The same, if nothing of it is backed and the slot has all of it; no more than the map's lock
+ * held. Others that touch the GiB meanwhile wait until all its blocks have their parts: who backed
+ * a block by itself would break it. */
+static void back_gib(struct op *op, struct memmap *m, const struct slot *s, struct block *b,
+		     struct backed *did)
+{
+	if (!b->gib || !slot_has_around(s, block_first(b), GIB_FRAMES))
+		return;
+	if (!gib_is_free(b->gib) && !__atomic_load_n(&b->gib->lock, __ATOMIC_ACQUIRE))
+		return;
+	uint64_t waited = lock_word_take(op, &b->gib->lock, RANK_GIB);
+	if (gib_is_free(b->gib))
+		did->frames = back_gib_locked(op, m, s, block_first(b));
+	lock_word_drop(op, &b->gib->lock, RANK_GIB);
+	if (waited)
+		__atomic_fetch_add(&m->block_wait, waited, __ATOMIC_RELAXED);
+	did->huge = did->frames != 0;
+	did->node = s->node;
 }
 
 enum attempt { BACKED, LEAVING, NO_MEMORY, NO_SLOT };
@@ -292,7 +413,7 @@ static enum attempt back_locked(struct memmap *m, struct block *b, gfn_t f, hpa_
 		return NO_SLOT;
 	did->node = s.node;
 	if (m->large && back_large(m, b, &s)) {
-		did->frames = BLOCK_FRAMES;
+		did->frames += BLOCK_FRAMES;
 		did->large = true;
 		return BACKED;
 	}
@@ -306,7 +427,8 @@ static enum attempt back_locked(struct memmap *m, struct block *b, gfn_t f, hpa_
 		*page = hpa(0);
 	}
 	frame_set(b, f, a);
-	did->frames = 1;
+	block_count(b, 1);
+	did->frames++;
 	return BACKED;
 }
 
@@ -327,6 +449,7 @@ enum tf_status memmap_back(struct op *op, struct memmap *m, gfn_t f, struct back
 	struct block *b = block_grow(m, f, s.node);
 	if (!b)
 		return TF_E_NOMEM;
+	back_gib(op, m, &s, b, did);
 	bool tried = false, fetch = !wants_large(m, b);
 	for (;;) {
 		if (frame_is_backed(block_frame(b, f))) {
@@ -389,7 +512,7 @@ void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 		word = frame_word(fr);
 	}
 	/* First it is not whole, then not held: see block_is_large(). */
-	__atomic_store_n(&b->live, b->live - 1, __ATOMIC_RELEASE);
+	block_count(b, -1);
 	if (word & FRAME_TRACKED)
 		block_unhold(b);
 	if (word & FRAME_GATE)
@@ -398,6 +521,9 @@ void memmap_gone(struct op *op, struct memmap *m, gfn_t f, uint64_t old_word)
 	if (b->live == 0 && b->large.v) {
 		large = b->large;
 		__atomic_store_n(&b->large.v, 0, __ATOMIC_RELEASE);
+		if (b->is_part)
+			__atomic_fetch_sub(&b->gib->parts, 1, __ATOMIC_ACQ_REL);
+		b->is_part = false;
 	}
 	block_unlock(op, b);
 	if (!(old_word & FRAME_PIECE))

@@ -1,18 +1,20 @@
 /* The memory map: the one truth about GPA to HPA for a VM.
  *
  * Slots say where there is memory and which guest node it belongs to; a frame is backed at first
- * touch, zeroed, 2 MiB at once where slot and host allow. A radix tree holds a word for each frame
- * and a struct block for each 2 MiB; a block has room for what each group hangs on it:
+ * touch, zeroed, 2 MiB at once where slot and host allow, or 1 GiB. A radix tree holds a word for
+ * each frame and a struct block for each 2 MiB; a block has room for what each group hangs on it:
  *
  *	memmap.dir[512] -> page of 512 pointers -> page of blocks -> word: page of 512 struct frame
  *	                                                          -> by group: page of 512
  *	                                                             struct gframe, and a chain
  *
  * A block takes 64 bytes for up to two groups, more for more: so the tree reaches 32 TiB with two
- * groups, and 512 GiB with 256.
+ * groups, and 512 GiB with 256. Where memory may be backed by 1 GiB, the blocks of a GiB share a
+ * struct gib, which sums up what they have, so that one look tells whether one leaf can map it.
  *
  * Locks. Slots, and ranges while they are removed or logged: the map's lock (rank 10). Backing a
- * frame and taking it away: the block's (rank 15); backing needs no other. The tree grows by
+ * frame and taking it away: the block's (rank 15); backing needs no other, but for a whole GiB the
+ * GiB's (rank 13), under which each of its blocks is locked in turn. The tree grows by
  * compare-and-swap and never shrinks while the VM lives, so anybody may follow it. What a group
  * hangs on a block belongs to the group's lock.
  *
@@ -35,6 +37,8 @@
 #include <twofold/twofold.h>
 
 #define BLOCK_FRAMES 512u
+#define GIB_BLOCKS   512u
+#define GIB_FRAMES   (GIB_BLOCKS * BLOCK_FRAMES)
 
 /* frame.word: host frame address and these. */
 #define FRAME_BACKED	 (UINT64_C(1) << 0)
@@ -60,10 +64,21 @@ struct gframe {
 
 #define GFRAME_TRUST 0x80000000u /* one of them trusts the table, or is about to */
 
+/* A GiB of guest memory: sums over its blocks. A 1 GiB page may be given back in parts of 2 MiB; it
+ * has a leaf of its own while it is complete. */
+struct gib {
+	uint32_t lock;	/* rank 13 */
+	uint32_t parts; /* blocks whose 2 MiB are their part of the GiB's page; atomic */
+	uint32_t live;	/* atomic */
+	uint32_t held;	/* atomic */
+};
+
 struct block {
 	struct frame *frames; /* 512 */
+	struct gib *gib;      /* NULL: nothing is backed by 1 GiB; set before `frames` */
 	hpa_t large;	      /* the 2 MiB page behind it, or 0 (block lock) */
-	uint32_t live;	      /* frames that are backed or leaving (block lock) */
+	uint16_t live;	      /* frames that are backed or leaving (block lock) */
+	bool is_part;	      /* `large` is its part of the GiB's page (block lock) */
 	uint32_t held;	/* reasons, atomic, to map it by 4 KiB: tracked, gate, logged, leaving */
 	uint32_t index; /* of the block: gfn >> 9; atomic, set before `frames` */
 	uint32_t lock;	/* rank 15 */
@@ -83,6 +98,7 @@ struct memmap {
 	struct tf_host *h;
 	uint64_t max_gfn; /* first frame number past MAXPHYADDR, or past the tree's reach */
 	bool large;
+	struct gib **gibs;  /* a page of pointers to pages of them; NULL: none is wanted */
 	uint32_t slots_seq; /* odd while the slots change: readers without the lock try again */
 	unsigned int slots_n;
 	struct slot slot[MEMMAP_SLOTS]; /* sorted, disjoint */
@@ -93,8 +109,9 @@ struct memmap {
 	uint64_t block_wait;		/* cycles spent waiting for blocks; atomic */
 };
 
-enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr, bool large,
-			   unsigned int groups) TF_MUST_CHECK;
+/* `order`: of the largest pages that frames are backed by. */
+enum tf_status memmap_init(struct memmap *m, struct tf_host *h, unsigned int maxphyaddr,
+			   unsigned int order, unsigned int groups) TF_MUST_CHECK;
 /* Free the tree and every backing frame; no vCPU runs. */
 void memmap_destroy(struct memmap *m);
 
@@ -116,7 +133,7 @@ enum tf_status memmap_describe(struct memmap *m, gfn_t f) TF_MUST_CHECK;
 /* What backing a frame did, for the counters. */
 struct backed {
 	unsigned int frames; /* 0: somebody else was faster */
-	bool large;
+	bool large, huge;    /* all of a block at once; a GiB */
 	unsigned int node;
 };
 
@@ -241,14 +258,36 @@ static inline bool block_is_large(const struct block *b)
 	return block_is_large_but(b, 0);
 }
 
+/* Could one 1 GiB entry map all of the block's GiB, if it were not for so many holds on its blocks?
+ * As above: and its parts are told before the frames that make it whole are. */
+static inline bool block_is_huge_but(const struct block *b, uint32_t holds)
+{
+	const struct gib *g = b->gib;
+	return g && __atomic_load_n(&g->held, __ATOMIC_ACQUIRE) == holds &&
+	       __atomic_load_n(&g->live, __ATOMIC_ACQUIRE) == GIB_FRAMES &&
+	       __atomic_load_n(&g->parts, __ATOMIC_ACQUIRE) == GIB_BLOCKS;
+}
+
+/* The 1 GiB page, where block_is_huge_but() says that there is one. */
+static inline hpa_t block_huge(const struct block *b)
+{
+	return hpa(b->large.v & ~(((uint64_t)GIB_FRAMES << TF_PAGE_SHIFT) - 1));
+}
+
 static inline void block_hold(struct block *b)
 {
+	struct gib *g = b->gib;
 	__atomic_fetch_add(&b->held, 1, __ATOMIC_ACQ_REL);
+	if (g)
+		__atomic_fetch_add(&g->held, 1, __ATOMIC_ACQ_REL);
 }
 
 static inline void block_unhold(struct block *b)
 {
+	struct gib *g = b->gib;
 	__atomic_fetch_sub(&b->held, 1, __ATOMIC_ACQ_REL);
+	if (g)
+		__atomic_fetch_sub(&g->held, 1, __ATOMIC_ACQ_REL);
 }
 
 #endif

@@ -54,14 +54,20 @@ static inline unsigned int nested_releases(uint64_t word, bool write)
 	return (word & FRAME_GATE ? 1u : 0) + (write && (word & FRAME_TRACKED) ? 1u : 0);
 }
 
-/* The leaf that a fault on the frame would end with, if as many more holds on its block were gone
- * and
- * (`cut`) the block were mapped in pieces; changes nothing. False: the frame is not backed. Group's
- * lock. */
+#define NESTED_UNCUT 3u
+
+/* What other faults have done before the one that is asked about. */
+struct nested_after {
+	unsigned int block_released, gib_released; /* so many holds ended, on its block and GiB */
+	unsigned int cut; /* 0: its block is mapped in pieces; 1: its GiB is; NESTED_UNCUT */
+};
+
+/* The leaf that a fault on the frame would end with after that; changes nothing. False: the frame
+ * is not backed. Group's lock. */
 bool nested_plan(struct tf_vm *vm, const struct group *g, gfn_t f, bool write,
-		 unsigned int released, bool cut, struct nested_leaf *w);
-/* The frame is tracked no more: if it is mapped, it may be written again, and its block be mapped
- * by one leaf. Group's lock. */
+		 const struct nested_after *after, struct nested_leaf *w);
+/* The frame is tracked no more: if it is mapped, it may be written again, and its block or its GiB
+ * be mapped by one leaf. Group's lock. */
 void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f);
 /* Empty the next part of a nested table that nobody is on. True: that was the last. Group's lock.
  */

@@ -265,13 +265,14 @@ static void save_accessed(struct frame *fr)
 /* Save an accessed bit in the words of all frames that an entry at this level maps. */
 void frame_save_accessed(struct tf_vm *vm, gfn_t f, unsigned int level)
 {
-	struct block *b = memmap_block(&vm->map, f);
-	if (level == 0) {
-		save_accessed(block_frame(b, f));
-		return;
+	uint64_t n = UINT64_C(1) << (9 * level);
+	const gfn_t first = gfn(f.v & ~(n - 1));
+	for (uint64_t done = 0; done < n;) { /* all are described */
+		struct frame *fr = memmap_frame(&vm->map, gfn(first.v + done));
+		uint64_t k = 0;
+		for (; k < BLOCK_FRAMES && done < n; k++, done++)
+			save_accessed(&fr[k]);
 	}
-	for (unsigned int i = 0; i < BLOCK_FRAMES; i++)
-		save_accessed(&b->frames[i]);
 }
 
 void spte_age(struct tf_vm *vm, struct shadow *s, unsigned int i)

@@ -9,6 +9,7 @@
 
 struct cmdline cmdline = {
 	.automatic = true,
+	.backing = TF_ORDER_2M,
 	.seed = 1,
 	.grain = TF_GRAIN_SPACE,
 	/* As published (VEE 2011). */
@@ -137,8 +138,11 @@ static bool parse_word(const char *word)
 		cmdline.install = word[8] == 'c' ? TF_INSTALL_CAS : TF_INSTALL_LOCK;
 		return true;
 	}
-	if (!strcmp(word, "backing=4K") || !strcmp(word, "backing=2M")) {
-		cmdline.small_backing = word[8] == '4';
+	if (!strcmp(word, "backing=4K") || !strcmp(word, "backing=2M") ||
+	    !strcmp(word, "backing=1G")) {
+		cmdline.backing = word[8] == '4'   ? TF_ORDER_4K
+				  : word[8] == '2' ? TF_ORDER_2M
+						   : TF_ORDER_1G;
 		return true;
 	}
 	if (!strncmp(word, "groups=", 7))

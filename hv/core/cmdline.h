@@ -28,8 +28,8 @@ struct cmdline {
 	unsigned int regroup_ms; /* regroup=, 0: never */
 	unsigned int switch_ms;	 /* switch=, 0: never */
 	bool verbose;
-	bool small_backing; /* backing=4K: no large pages behind guest memory */
-	bool spare;	    /* spare=1: the boot CPU runs no vCPU (docs/protocol.md) */
+	unsigned int backing; /* backing=: order of the largest pages behind guest memory */
+	bool spare;	      /* spare=1: the boot CPU runs no vCPU (docs/protocol.md) */
 	bool recheck;	/* recheck=1: the machine may run INT3s that are gone (docs/protocol.md) */
 	bool no_ept_ad; /* ept_ad=0: EPT without accessed and dirty flags, though the CPU has them
 			 */

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "core/guest.h"
 
+#include "boot/acpi.h"
 #include "boot/multiboot.h"
 #include "core/cmdline.h"
 #include "core/devices.h"
@@ -21,6 +22,43 @@ static void must(enum tf_status s, const char *what)
 		vm_fail("%s: %s", what, tf_status_text(s));
 }
 
+/* Whole GiBs of guest memory that are to lie on that node of the machine. */
+static unsigned int gibs_for(unsigned int node)
+{
+	const uint64_t gib = 1ull << 30;
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < vm.nodes.ranges; i++) {
+		const struct acpi_range *r = &vm.nodes.range[i];
+		uint64_t first = (r->start + gib - 1) / gib, end = (r->start + r->bytes) / gib;
+
+		if (r->node % acpi.nodes == node && first < end)
+			n += (unsigned int)(end - first);
+	}
+	return n;
+}
+
+/* May guest memory be backed by 1 GiB? What it cannot be for is told; 2 MiB do instead. */
+static bool is_huge(void)
+{
+	if (cmdline.backing < TF_ORDER_1G)
+		return false;
+	if (!vendor->has_1g()) {
+		log_info("nested tables of this CPU have no pages of 1 GiB: guest memory is backed "
+			 "by 2 MiB");
+		return false;
+	}
+	for (unsigned int i = 0; i < vm.nodes.count && i < acpi.nodes; i++) {
+		unsigned int has = pages_free_gibs(i), wants = gibs_for(i);
+
+		if (!wants || wants > has)
+			log_info("node %u: the guest has %u whole GiB, the machine %u for them: "
+				 "the rest is backed by 2 MiB",
+				 i, wants, has);
+	}
+	return true;
+}
+
 void guest_create(void)
 {
 	struct tf_config c = {
@@ -28,7 +66,8 @@ void guest_create(void)
 		.nested = vendor->format(),
 		.vcpus = vm.cpus,
 		.shadow_pages = cmdline.shadow_pages,
-		.large_backing = !cmdline.small_backing,
+		.large_backing = cmdline.backing >= TF_ORDER_2M,
+		.huge_backing = is_huge(),
 		.nodes = vm.nodes.count,
 		.grouping = cmdline.groups,
 		.regroup = cmdline.regroup_ms != 0,

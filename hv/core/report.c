@@ -102,6 +102,11 @@ static void put_engine(const struct tf_counters *c)
 	PUT(frames_backed);
 	PUT(frames_local);
 	PUT(large_backed);
+	PUT(huge_backed);
+	PUT(nested_4k);
+	PUT(nested_2m);
+	PUT(nested_1g);
+	PUT(nested_1g_cut);
 	PUT(nested_tables);
 	PUT(shadow_tables);
 	PUT(shadow_tables_max);
@@ -202,6 +207,9 @@ static void put_nodes(void)
 	json_text("grouping", grouping_name[cmdline.groups]);
 	json_text("install", cmdline.install == TF_INSTALL_CAS ? "cas" : "lock");
 	json_number("regroup_ms", cmdline.regroup_ms);
+	json_text("backing", cmdline.backing == TF_ORDER_4K   ? "4K"
+			     : cmdline.backing == TF_ORDER_2M ? "2M"
+							      : "1G");
 }
 
 static const char *mode_name(enum tf_mode m)

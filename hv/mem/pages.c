@@ -1,17 +1,22 @@
 /* The machine's free pages, one pool for each host node.
  *
- * RAM is cut into blocks of 2 MiB. A block has a bitmap of its free pages and lies in one of two
+ * RAM is cut into blocks of 2 MiB. A block has a bitmap of its free pages and lies in one of the
  * lists of its node:
  *
  *	pool[node].whole    all 512 pages free: can be had as one 2 MiB page, or be broken
  *	pool[node].broken   some pages free
+ *	pool[node].gibs     the first block of an aligned GiB whose 512 blocks are all whole; the
+ *	                    others are in no list
  *	(no list)           no page free
  *
- * so that a block whose pages all came back is whole again. Lock: pool.lock for its lists and the
- * blocks of the node; no other lock is taken under it.
+ * so that a block whose pages all came back is whole again, and a GiB, if it lies on one node. What
+ * is smaller is taken from the list of what is smallest, so GiBs stay whole as long as they can.
+ * Lock: pool.lock for its lists and the blocks of the node; no other lock is taken under it.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "mem/pages.h"
+
+#include <twofold/host.h>
 
 #include "boot/acpi.h"
 #include "boot/multiboot.h"
@@ -22,6 +27,7 @@
 #define BLOCK_SHIFT  21
 #define BLOCK_BYTES  (1ull << BLOCK_SHIFT)
 #define BLOCK_PAGES  512u
+#define GIB_BLOCKS   512u
 #define LOW_END	     0x100000ull /* firmware data and the AP trampoline live below */
 #define BOOT_MAP_END 0x100000000ull
 
@@ -30,11 +36,16 @@ struct block {
 	uint64_t free[BLOCK_PAGES / 64];
 	uint16_t count;
 	uint16_t node;
+	/* Of the first block of a GiB: how many of its blocks are whole; and whether it can ever be
+	 * had as one. */
+	uint16_t gib_whole;
+	bool gib_is_one;
 };
 
 struct pool {
 	struct spin lock;
-	struct block *whole, *broken;
+	struct block *whole, *broken, *gibs;
+	unsigned int gibs_n;
 	struct pages_count pages;
 } __attribute__((aligned(64)));
 
@@ -67,14 +78,51 @@ static uint64_t block_base(const struct block *b)
 	return (uint64_t)(b - blocks) << BLOCK_SHIFT;
 }
 
-/* Put the block in the list that fits its count. */
-static void block_relist(struct pool *p, struct block *b)
+static struct block *gib_of(struct block *b)
 {
+	return &blocks[(size_t)(b - blocks) & ~(size_t)(GIB_BLOCKS - 1)];
+}
+
+/* All pages of the block are free. */
+static void whole_add(struct pool *p, struct block *b)
+{
+	struct block *gib = gib_of(b);
+
+	list_add(&p->whole, b);
+	if (!gib->gib_is_one || ++gib->gib_whole < GIB_BLOCKS)
+		return;
+	for (unsigned int i = 0; i < GIB_BLOCKS; i++)
+		list_remove(&gib[i]);
+	list_add(&p->gibs, gib);
+	__atomic_store_n(&p->gibs_n, p->gibs_n + 1, __ATOMIC_RELAXED);
+}
+
+/* The first GiB of the list leaves it; NULL: there is none. */
+static struct block *gib_take(struct pool *p)
+{
+	struct block *gib = p->gibs;
+
+	if (!gib)
+		return NULL;
+	list_remove(gib);
+	__atomic_store_n(&p->gibs_n, p->gibs_n - 1, __ATOMIC_RELAXED);
+	return gib;
+}
+
+/* A whole block, which leaves its list; NULL: there is none. */
+static struct block *whole_take(struct pool *p)
+{
+	struct block *gib = p->whole ? NULL : gib_take(p), *b;
+
+	for (unsigned int i = GIB_BLOCKS; gib && i--;)
+		list_add(&p->whole, &gib[i]);
+	b = p->whole;
+	if (!b)
+		return NULL;
 	list_remove(b);
-	if (b->count == BLOCK_PAGES)
-		list_add(&p->whole, b);
-	else if (b->count)
-		list_add(&p->broken, b);
+	if (gib_of(b)->gib_is_one)
+		gib_of(b)->gib_whole--;
+	return b;
 }
 
 static void free_page(uint64_t pa)
@@ -88,8 +136,12 @@ static void free_page(uint64_t pa)
 	b->free[i / 64] |= 1ull << (i % 64);
 	b->count++;
 	p->pages.free++;
-	if (b->count == 1 || b->count == BLOCK_PAGES)
-		block_relist(p, b);
+	if (b->count == 1) {
+		list_add(&p->broken, b);
+	} else if (b->count == BLOCK_PAGES) {
+		list_remove(b);
+		whole_add(p, b);
+	}
 	spin_unlock(&p->lock);
 }
 
@@ -107,7 +159,12 @@ static uint64_t alloc_page(struct pool *p, bool local)
 	uint64_t pa = 0;
 
 	spin_lock(&p->lock);
-	b = p->broken ? p->broken : p->whole;
+	b = p->broken;
+	if (!b) {
+		b = whole_take(p);
+		if (b)
+			list_add(&p->broken, b);
+	}
 	for (unsigned int w = 0; b && w < BLOCK_PAGES / 64; w++) {
 		unsigned int bit;
 
@@ -119,12 +176,20 @@ static uint64_t alloc_page(struct pool *p, bool local)
 		b->count--;
 		p->pages.free--;
 		count_given(p, local, 1);
-		if (b->count == 0 || b->count == BLOCK_PAGES - 1)
-			block_relist(p, b);
+		if (b->count == 0)
+			list_remove(b);
 		break;
 	}
 	spin_unlock(&p->lock);
 	return pa;
+}
+
+/* All of its pages are given away. */
+static void block_empty(struct pool *p, struct block *b)
+{
+	memset(b->free, 0, sizeof(b->free));
+	b->count = 0;
+	p->pages.free -= BLOCK_PAGES;
 }
 
 static uint64_t alloc_block(struct pool *p, bool local)
@@ -133,14 +198,29 @@ static uint64_t alloc_block(struct pool *p, bool local)
 	uint64_t pa = 0;
 
 	spin_lock(&p->lock);
-	b = p->whole;
+	b = whole_take(p);
 	if (b) {
-		list_remove(b);
-		memset(b->free, 0, sizeof(b->free));
-		b->count = 0;
-		p->pages.free -= BLOCK_PAGES;
+		block_empty(p, b);
 		count_given(p, local, BLOCK_PAGES);
 		pa = block_base(b);
+	}
+	spin_unlock(&p->lock);
+	return pa;
+}
+
+static uint64_t alloc_gib(struct pool *p)
+{
+	struct block *gib;
+	uint64_t pa = 0;
+
+	spin_lock(&p->lock);
+	gib = gib_take(p);
+	for (unsigned int i = 0; gib && i < GIB_BLOCKS; i++)
+		block_empty(p, &gib[i]);
+	if (gib) {
+		gib->gib_whole = 0;
+		count_given(p, true, GIB_BLOCKS * BLOCK_PAGES);
+		pa = block_base(gib);
 	}
 	spin_unlock(&p->lock);
 	return pa;
@@ -156,12 +236,14 @@ static void free_block(uint64_t pa)
 	memset(b->free, 0xff, sizeof(b->free));
 	b->count = BLOCK_PAGES;
 	p->pages.free += BLOCK_PAGES;
-	block_relist(p, b);
+	whole_add(p, b);
 	spin_unlock(&p->lock);
 }
 
 uint64_t pages_alloc(unsigned int node, unsigned int order)
 {
+	if (order == TF_ORDER_1G)
+		return alloc_gib(&pool[node % acpi.nodes]);
 	for (unsigned int i = 0; i < acpi.nodes; i++) {
 		struct pool *p = &pool[(node + i) % acpi.nodes];
 		uint64_t pa = order ? alloc_block(p, i == 0) : alloc_page(p, i == 0);
@@ -213,6 +295,11 @@ uint64_t pages_free_bytes(void)
 	for (unsigned int i = 0; i < acpi.nodes; i++)
 		pages += pages_count(i).free;
 	return pages * 4096;
+}
+
+unsigned int pages_free_gibs(unsigned int node)
+{
+	return __atomic_load_n(&pool[node].gibs_n, __ATOMIC_RELAXED);
 }
 
 struct hole {
@@ -295,6 +382,13 @@ void pages_init(void)
 	hole_add((uintptr_t)blocks, (uintptr_t)blocks + bytes);
 	for (uint64_t i = 0; i < count; i++)
 		blocks[i].node = (uint16_t)acpi_node_of(i << BLOCK_SHIFT);
+	for (uint64_t gib = 0; gib < count; gib += GIB_BLOCKS) {
+		bool one = gib + GIB_BLOCKS <= count;
+
+		for (unsigned int i = 1; one && i < GIB_BLOCKS; i++)
+			one = blocks[gib + i].node == blocks[gib].node;
+		blocks[gib].gib_is_one = one;
+	}
 	add_ram_within(0, BOOT_MAP_END);
 }
 

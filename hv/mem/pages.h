@@ -15,8 +15,9 @@ void pages_init_high(void);
 /* Give a page-aligned range to its pool (a module's memory once it was copied). */
 void pages_add(uint64_t start, uint64_t end);
 
-/* 2^order pages (order 0 or 9) of a node, of the next that has some when it has none; 0: none left.
- * Contents are undefined. From any CPU. */
+/* 2^order pages (order 0, 9 or 18) of a node, of the next that has some when it has none, but for
+ * order 18; 0: none left. Contents are undefined. From any CPU. What was had as order 18 comes back
+ * in pages of order 9. */
 uint64_t pages_alloc(unsigned int node, unsigned int order);
 void pages_free(uint64_t pa, unsigned int order);
 
@@ -24,6 +25,8 @@ void pages_free(uint64_t pa, unsigned int order);
 void *pages_zalloc(unsigned int node);
 
 uint64_t pages_free_bytes(void);
+/* How many pages of order 18 a node has now. */
+unsigned int pages_free_gibs(unsigned int node);
 
 /* Of one node's pool, 4 KiB pages: those it has, those it gave to whoever asked for this node
  * (frees are not taken off), and those it gave because the node that was asked had none. */

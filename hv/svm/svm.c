@@ -61,6 +61,11 @@ static enum tf_nested_format format(void)
 	return TF_NPT;
 }
 
+static bool has_1g(void)
+{
+	return x86_cpuid(0x80000001, 0).edx & (1u << 26);
+}
+
 static void shut(void)
 {
 	x86_clgi();
@@ -103,6 +108,7 @@ const struct vendor svm_vendor = {
 	.is_there = is_there,
 	.check = check,
 	.format = format,
+	.has_1g = has_1g,
 	.maps_init = maps_init,
 	.enable = enable,
 	.probe_shadow = svm_probe_shadow,

@@ -43,6 +43,8 @@ struct vendor {
 	const char *(*check)(void);
 	/* The format of nested tables. After check(). */
 	enum tf_nested_format (*format)(void);
+	/* Have nested tables leaves of 1 GiB? After check(). */
+	bool (*has_1g)(void);
 	/* Permission maps, shared by all vCPUs: once, after vm.ports is set up. */
 	void (*maps_init)(void);
 	/* Turn it on; each CPU. Sets v->host_cr4. */

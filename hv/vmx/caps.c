@@ -43,6 +43,7 @@ static const char *check_controls(void)
 		return "this CPU's EPT has no 4 levels, or no write-back, or no 2 MiB pages";
 	if ((ept & INVALIDATE_NEEDED) != INVALIDATE_NEEDED)
 		return "this CPU's INVEPT or INVVPID cannot invalidate by context";
+	vmx_caps.has_1g = ept & EPT_CAP_1G;
 	vmx_caps.has_ad = (ept & EPT_CAP_AD) && !cmdline.no_ept_ad;
 	vmx_caps.has_unrestricted = !vmx_lacks(PROC2_UNRESTRICTED_GUEST, vmx_caps.proc2);
 	if (!vmx_caps.has_unrestricted && vm.cpus > 1)

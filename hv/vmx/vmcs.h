@@ -249,6 +249,7 @@ enum vmx_reason {
 #define EPT_CAP_4_LEVELS       (1ull << 6)
 #define EPT_CAP_WRITE_BACK     (1ull << 14)
 #define EPT_CAP_2M	       (1ull << 16)
+#define EPT_CAP_1G	       (1ull << 17)
 #define EPT_CAP_INVEPT	       (1ull << 20)
 #define EPT_CAP_AD	       (1ull << 21)
 #define EPT_CAP_INVEPT_SINGLE  (1ull << 25)

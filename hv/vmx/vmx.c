@@ -15,6 +15,11 @@ static enum tf_nested_format format(void)
 	return vmx_caps.has_ad ? TF_EPT : TF_EPT_NO_AD;
 }
 
+static bool has_1g(void)
+{
+	return vmx_caps.has_1g;
+}
+
 /* Exits by CR3 accesses work on every CPU that has VMX. */
 static const char *probe_shadow(struct vcpu *v)
 {
@@ -69,6 +74,7 @@ const struct vendor vmx_vendor = {
 	.is_there = is_there,
 	.check = vmx_check,
 	.format = format,
+	.has_1g = has_1g,
 	.maps_init = vmx_maps_init,
 	.enable = vmx_enable,
 	.probe_shadow = probe_shadow,

@@ -20,7 +20,7 @@ struct vmx_caps {
 	uint64_t pin, proc, proc2, exit, entry;		 /* capability MSRs of the controls */
 	uint32_t revision;				 /* of a VMCS */
 	unsigned int timer_rate;
-	bool has_ad, has_unrestricted, has_string_info;
+	bool has_ad, has_1g, has_unrestricted, has_string_info;
 };
 
 extern struct vmx_caps vmx_caps;

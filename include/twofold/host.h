@@ -15,6 +15,7 @@
 enum {
 	TF_ORDER_4K = 0,
 	TF_ORDER_2M = 9,
+	TF_ORDER_1G = 18,
 };
 
 /* What a page is for. */
@@ -39,7 +40,9 @@ enum {
 
 struct tf_host {
 	/* Allocate 2^order pages, aligned to their size, preferably on host node `node`. Order is
-	 * TF_ORDER_4K or TF_ORDER_2M; the latter may fail while the former would not. */
+	 * TF_ORDER_4K or TF_ORDER_2M; the latter may fail while the former would not. With
+	 * tf_config.huge_backing also TF_ORDER_1G: from that node or not at all. It comes back as
+	 * its 512 pages of TF_ORDER_2M, each at its own time. */
 	enum tf_status (*page_alloc)(struct tf_host *h, unsigned int node, unsigned int order,
 				     enum tf_use use, hpa_t *out);
 	void (*page_free)(struct tf_host *h, unsigned int order, hpa_t a);

@@ -66,6 +66,9 @@ struct tf_config {
 	unsigned int shadow_pages; /* bound on shadow tables (12 KiB each); 0: 8192; less than vcpus
 				    * + 16 is raised to that, for roots and one walk must fit */
 	bool large_backing;	   /* back 2 MiB at once where slot and host allow */
+	/* And 1 GiB at once, with `large_backing`: for CPUs whose nested tables have leaves of 1
+	 * GiB (AMD: CPUID 8000_0001h EDX bit 26; Intel: IA32_VMX_EPT_VPID_CAP bit 17). */
+	bool huge_backing;
 	unsigned int nodes;	   /* guest NUMA nodes, 1..TF_MAX_NODES; 0: 1 */
 	enum tf_grouping grouping; /* what to start with */
 	bool regroup;		   /* tf_regroup() may be called: keep room for any grouping */
@@ -260,6 +263,11 @@ struct tf_counters {
 	uint64_t frames_backed;	    /* 4 KiB frames backed at first touch */
 	uint64_t frames_local;	    /* of these, by a vCPU of the frame's own node */
 	uint64_t large_backed;	    /* 2 MiB blocks backed at once */
+	uint64_t huge_backed;	    /* GiBs backed at once; none of their blocks is among those */
+	uint64_t nested_4k;	    /* nested faults mended by a leaf of 4 KiB */
+	uint64_t nested_2m;	    /* of 2 MiB */
+	uint64_t nested_1g;	    /* of 1 GiB */
+	uint64_t nested_1g_cut;	    /* leaves of 1 GiB that were cut up or taken away */
 	uint64_t nested_tables;	    /* pages of nested tables, now */
 	uint64_t shadow_tables;	    /* shadow tables, now */
 	uint64_t shadow_tables_max; /* the most there were */

@@ -241,7 +241,9 @@ is 64 '--html nowhere/x: cannot write it: No such file' walk --at rip --html now
 is 64 "walk: what is '0x10'" walk 0x10
 is 64 '--mode both: give auto' walk --at rip --mode both
 is 66 'kernel nowhere: No such file' walk --at rip --kernel nowhere
-is 64 '--backing 1G: give 2M or 4K' run --backing 1G
+is 64 '--backing 1g: give 1G, 2M or 4K' run --backing 1g
+is 64 '--backing 1G: no node of the guest has a whole GiB' run --backing 1G
+is 64 '--backing 1G: no node of the guest has a whole GiB' run --backing 1G --nodes 2 --mem 1536M
 
 export FAKE_WALK=$here/walk.json FAKE_WORDS=$tmp/words
 FAKE=walk
@@ -260,6 +262,9 @@ holds "an old entry" grep -q "unsync: for the guest's table at 0x107ec000, .*; t
 holds "its picture" sh -c "[ \$(grep -o 'class=\"dot\"' walk.html | wc -l) = 24 ]"
 holds "a page that stands alone" sh -c "! grep -qE '(src|href)=|url\(' walk.html"
 holds "light and dark" grep -q 'prefers-color-scheme:dark' walk.html
+is 0 '--backing 1G: the machine has no GiB for it, or its CPU no such nested pages: it was 2M' \
+	walk --at rip --mem 1G --backing 1G
+holds "a guest's GiB" grep -q 'mem=1024M spare=1 backing=1G ' words
 is 0 '' walk --at 0xFFFFFFFF81000000 --access write --when ms=100 --mode nested --cpus 1 --backing 4K
 holds "other words" grep -qx 'append: mode=nested mem=512M backing=4K walk=0xffffffff81000000 walk_when=ms:100 walk_as=write' words
 is 0 '' walk --at 0x10

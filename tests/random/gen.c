@@ -341,7 +341,7 @@ void gen_step(struct world *w)
 		}
 		break;
 	case 59:
-		if (one_in(w, 4))
+		if (w->conf.huge || one_in(w, 4))
 			op_slot(w);
 		break;
 	case 60:

@@ -226,7 +226,7 @@ void op_discard(struct world *w)
 		n = 1 + below(w, 8);
 		break;
 	case 2:
-		if (!one_in(w, 8))
+		if (!one_in(w, w->conf.huge ? 64 : 8)) /* it would be in pieces for good */
 			return;
 		first = B_GFN + (one_in(w, 2) ? 512 : 0);
 		n = 512;
@@ -244,12 +244,34 @@ void op_discard(struct world *w)
 	host_discard(w, first, n);
 }
 
+/* Nothing is missing in the GiB and none of it is logged; then a fault. */
+static void make_whole(struct world *w)
+{
+	unsigned int cpu = (unsigned int)below(w, w->conf.vcpus);
+	uint64_t word, f = DATA_GFN + below(w, 64);
+
+	if (w->dirty_on)
+		dirty_stop(w);
+	for (uint64_t k = 0; k < D_GFN + D_N; k++)
+		if (tf_mem_read(w->vm, gpa(k << 12), &word, 8) != TF_OK)
+			return;
+	for (unsigned int k = 0; k < 2 && !w->failed; k++) {
+		guest_use(w, cpu, world_direct(w, f << 12), k ? TF_WRITE : 0);
+		if (!k && !w->failed)
+			host_discard(w, f, 1);
+	}
+}
+
 void op_slot(struct world *w)
 {
 	uint64_t first = D_GFN, n = D_N;
 	enum tf_status s;
 
 	w->what = "slot";
+	if (w->conf.huge) { /* cut once the GiB would stay so */
+		make_whole(w);
+		return;
+	}
 	if (w->d_present) {
 		s = tf_mem_remove(w->vm, gpa(first << 12), n << 12);
 		world_trace(w, "slot D removed: %s", tf_status_text(s));

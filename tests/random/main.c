@@ -31,7 +31,8 @@ static void print_command(const struct world_conf *c, uint64_t steps)
 		printf(" --shadow-pages %u", c->shadow_pages);
 	if (c->churn)
 		printf(" --churn %u", c->churn);
-	printf("%s%s", c->spaces ? " --spaces" : "", c->sample ? " --sample" : "");
+	printf("%s%s%s", c->spaces ? " --spaces" : "", c->sample ? " --sample" : "",
+	       c->huge ? " --huge" : "");
 	if (c->policy)
 		printf(" --policy %s", c->policy);
 	putchar('\n');
@@ -114,15 +115,17 @@ static uint64_t run(const struct world_conf *conf, bool quiet)
 		printf("    engine: %llu nested, %llu shadow faults mended, %llu fills (%llu "
 		       "before), "
 		       "%llu unsyncs, %llu resyncs, %llu zapped (%llu reclaimed), %llu tracks, "
-		       "%llu+%llu large, %llu extra dirty, %llu copies, %llu vCPUs regrouped\n",
+		       "%llu+%llu+%llu large, %llu extra dirty, %llu copies, %llu vCPUs regrouped, "
+		       "%llu leaves of 1 GiB, %llu cut\n",
 		       (unsigned long long)n.nested_faults, (unsigned long long)n.shadow_faults,
 		       (unsigned long long)n.shadow_fills, (unsigned long long)n.prefills,
 		       (unsigned long long)n.unsyncs, (unsigned long long)n.resyncs,
 		       (unsigned long long)n.shadows_zapped,
 		       (unsigned long long)n.shadows_reclaimed, (unsigned long long)n.tracks,
 		       (unsigned long long)n.frames_backed, (unsigned long long)n.large_backed,
-		       (unsigned long long)w->n.dirty_extra, (unsigned long long)n.copies,
-		       (unsigned long long)n.regroups);
+		       (unsigned long long)n.huge_backed, (unsigned long long)w->n.dirty_extra,
+		       (unsigned long long)n.copies, (unsigned long long)n.regroups,
+		       (unsigned long long)n.nested_1g, (unsigned long long)n.nested_1g_cut);
 	}
 	fflush(stdout);
 	return w->failed ? at : conf->steps;
@@ -164,6 +167,16 @@ static struct world_conf choice_history(uint64_t seed, unsigned int k)
 	return c;
 }
 
+/* A GiB of memory that is mapped as one as long as nothing is watched in it. */
+static struct world_conf huge_history(uint64_t seed, unsigned int k)
+{
+	struct world_conf c = k % 3 == 2 ? choice_history(seed, k) : plain_history(seed, k);
+
+	c.huge = true;
+	c.check_every = 16; /* it looks at each frame */
+	return c;
+}
+
 static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 {
 	bool good = true;
@@ -171,6 +184,12 @@ static bool suite(uint64_t steps, uint64_t first_seed, unsigned int rounds)
 	for (unsigned int k = 0; k < rounds * 10; k++) {
 		struct world_conf c = k < rounds * 6 ? plain_history(first_seed, k)
 						     : choice_history(first_seed, k);
+		c.steps = steps;
+		if (run(&c, false) != c.steps)
+			good = false;
+	}
+	for (unsigned int k = 0; k < rounds; k++) {
+		struct world_conf c = huge_history(first_seed, k);
 		c.steps = steps;
 		if (run(&c, false) != c.steps)
 			good = false;
@@ -186,7 +205,7 @@ static void usage(const char *me)
 		"       [--shadow-pages N] [--no-fail]\n"
 		"       [--nodes 1..4] [--grouping node|one|vcpu] [--install lock|cas] "
 		"[--regroup]\n"
-		"       [--spaces] [--sample] [--policy NAME] [--churn N]\n"
+		"       [--spaces] [--sample] [--policy NAME] [--churn N] [--huge]\n"
 		"       [--trace FROM_STEP] [--replay] [--rounds N]\n",
 		me);
 	exit(64);
@@ -209,6 +228,7 @@ int main(int argc, char **argv)
 		{"regroup", no_argument, NULL, 'G'},
 		{"spaces", no_argument, NULL, 'S'},
 		{"sample", no_argument, NULL, 'a'},
+		{"huge", no_argument, NULL, 'H'},
 		{"policy", required_argument, NULL, 'P'},
 		{"churn", required_argument, NULL, 'C'},
 		{"no-fail", no_argument, NULL, 'x'},
@@ -277,6 +297,9 @@ int main(int argc, char **argv)
 			break;
 		case 'a':
 			c.sample = true;
+			break;
+		case 'H':
+			c.huge = true;
 			break;
 		case 'P':
 			c.policy = optarg;

@@ -504,9 +504,11 @@ bool world_init(struct world *w, const struct world_conf *c)
 	w->pcids = SPACES - rng_one_in(&w->rng, 3);
 	w->pke = rng_one_in(&w->rng, 3);
 	w->maxphyaddr = 36 + (unsigned int)rng_below(&w->rng, 12);
-	fakehost_init(&w->host, UINT64_C(48) << 20);
+	fakehost_init_huge(&w->host, UINT64_C(48) << 20, c->huge ? 1 : 0);
 	for (unsigned int k = 0; k < 4; k++)
 		w->node[k] = (unsigned int)rng_below(&w->rng, c->nodes);
+	if (c->huge)
+		w->node[1] = w->node[3] = w->node[0];
 	w->grouping = c->grouping;
 
 	const bool is_chosen = c->spaces || c->sample || c->policy;
@@ -518,7 +520,8 @@ bool world_init(struct world *w, const struct world_conf *c)
 		.maxphyaddr = w->maxphyaddr,
 		.vcpus = c->vcpus,
 		.shadow_pages = c->shadow_pages ? c->shadow_pages : bounds[rng_below(&w->rng, 6)],
-		.large_backing = rng_one_in(&w->rng, 2),
+		.large_backing = rng_one_in(&w->rng, 2) || c->huge,
+		.huge_backing = c->huge,
 		.nodes = c->nodes,
 		.grouping = c->grouping,
 		.install = c->install,
@@ -537,8 +540,12 @@ bool world_init(struct world *w, const struct world_conf *c)
 		world_fail(w, "tf_vm_create: %s", tf_status_text(s));
 		return false;
 	}
-	if (!add_slot(w, A_GFN, A_N, w->node[0]) || !add_slot(w, B_GFN, B_N, w->node[1]) ||
-	    !add_slot(w, C_GFN, C_N, w->node[2]) || !add_slot(w, D_GFN, D_N, w->node[3]))
+	if (!add_slot(w, C_GFN, C_N, w->node[2]))
+		return false;
+	if (c->huge ? !add_slot(w, 0, HUGE_N, w->node[0])
+		    : !add_slot(w, A_GFN, A_N, w->node[0]) ||
+			      !add_slot(w, B_GFN, B_N, w->node[1]) ||
+			      !add_slot(w, D_GFN, D_N, w->node[3]))
 		return false;
 	w->d_present = true;
 	gen_build(w);

@@ -6,6 +6,7 @@
  *	   2 ..  6 MiB  slot B: large pages, data
  *	   8 MiB + 256K slot D: comes and goes
  *	   4 GiB + 256K slot C
+ * In a world of huge pages A, B, D and what lies between are one slot, the first GiB.
  * Which node a slot belongs to, and which one each vCPU is of, goes by the seed.
  * Guest-virtual, by index at the top level: 0, 1 user; 272 the direct map; 300 the self-map;
  * 511 (5 levels: 510) shared kernel pages.
@@ -34,6 +35,8 @@
 #define D_GFN UINT64_C(2048)
 #define D_N   UINT64_C(64)
 
+#define HUGE_N (UINT64_C(1) << 18) /* frames of a GiB, from 0 */
+
 #define FIRST_TABLE 1
 #define TABLES	    159
 #define DATA_GFN    176 /* and 64 more: small data pages */
@@ -52,6 +55,7 @@ struct world_conf {
 	unsigned int nodes; /* 1..WORLD_NODES */
 	enum tf_grouping grouping;
 	enum tf_install install;
+	bool huge;		   /* memory is backed by 1 GiB where that is possible */
 	bool regroup;		   /* the grouping changes now and then */
 	bool spaces;		   /* a mode for each address space */
 	bool sample;		   /* accessed bits are sampled */

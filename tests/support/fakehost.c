@@ -24,9 +24,10 @@
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-#define FRESH 0xa5 /* what a fresh allocation holds */
-#define FREED 0xdb /* what a free frame must still hold */
-#define BIG   512u /* frames in a 2 MiB allocation */
+#define FRESH 0xa5		  /* what a fresh allocation holds */
+#define FREED 0xdb		  /* what a free frame must still hold */
+#define BIG   512u		  /* frames in a 2 MiB allocation */
+#define HUGE  (UINT64_C(1) << 18) /* in one of 1 GiB */
 
 static struct fakehost *of(struct tf_host *h)
 {
@@ -76,13 +77,22 @@ static void check_pattern(struct fakehost *f, uint64_t frame)
 /* Take n free frames, aligned to n; returns f->frames if there are none. */
 static uint64_t find(struct fakehost *f, uint64_t n)
 {
-	uint64_t limit = f->limit_frames ? f->limit_frames : f->frames;
+	uint64_t limit = f->limit_frames ? f->limit_frames : f->small;
 
+	if (n == HUGE) {
+		for (uint64_t at = HUGE, k; at < f->frames; at += HUGE) {
+			for (k = 0; k < HUGE && f->state[at + k] == FAKE_FREE; k++)
+				;
+			if (k == HUGE)
+				return at;
+		}
+		return f->frames;
+	}
 	if (f->in_use + n > limit)
 		return f->frames;
 	uint64_t start = (f->next + n - 1) & ~(n - 1);
-	for (uint64_t tried = 0; tried < f->frames + n; tried += n) {
-		uint64_t at = (start + tried) % f->frames;
+	for (uint64_t tried = 0; tried < f->small + n; tried += n) {
+		uint64_t at = (start + tried) % f->small;
 		uint64_t k = 0;
 		while (k < n && f->state[at + k] == FAKE_FREE)
 			k++;
@@ -90,6 +100,19 @@ static uint64_t find(struct fakehost *f, uint64_t n)
 			return at;
 	}
 	return f->frames;
+}
+
+/* Give memory behind a 1 GiB allocation, zeroed, or take it away from a part of it. */
+static void huge_open(struct fakehost *f, uint64_t at, uint64_t n, bool open)
+{
+	if ((!open && madvise(frame_ptr(f, at), n * TF_PAGE_SIZE, MADV_DONTNEED)) ||
+	    mprotect(frame_ptr(f, at), n * TF_PAGE_SIZE, open ? PROT_READ | PROT_WRITE : PROT_NONE))
+		die(f, "no memory for a 1 GiB allocation", at);
+}
+
+static enum fake_state state_for(unsigned int order)
+{
+	return order == TF_ORDER_4K ? FAKE_SMALL : order == TF_ORDER_2M ? FAKE_LARGE : FAKE_HUGE;
 }
 
 static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned int order,
@@ -100,13 +123,14 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 
 	if (node >= TF_MAX_NODES)
 		die(f, "an allocation from a node that cannot be", node);
-	if (order != TF_ORDER_4K && order != TF_ORDER_2M)
+	if (order != TF_ORDER_4K && order != TF_ORDER_2M && order != TF_ORDER_1G)
 		die(f, "an allocation of an order that host.h does not have", order);
 	pthread_mutex_lock(&f->lock);
 	uint64_t number = ++f->allocs;
 	bool fail = f->fail_at && number >= f->fail_at &&
 		    number < f->fail_at + (f->fail_for ? f->fail_for : 1);
-	if (fail || (f->fail_large && order == TF_ORDER_2M)) {
+	if (fail || (f->fail_large && order == TF_ORDER_2M) ||
+	    (f->fail_huge && order == TF_ORDER_1G)) {
 		f->failed++;
 		pthread_mutex_unlock(&f->lock);
 		return TF_E_NOMEM;
@@ -116,24 +140,31 @@ static enum tf_status fake_alloc(struct tf_host *h, unsigned int node, unsigned 
 		pthread_mutex_unlock(&f->lock);
 		return TF_E_NOMEM;
 	}
-	UNPOISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
+	if (n == HUGE)
+		huge_open(f, at, n, true);
+	else
+		UNPOISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
 	for (uint64_t k = 0; k < n; k++) {
-		check_pattern(f, at + k);
-		set_state(f, at + k, order == TF_ORDER_4K ? FAKE_SMALL : FAKE_LARGE);
+		if (n != HUGE)
+			check_pattern(f, at + k);
+		set_state(f, at + k, state_for(order));
 		f->node[at + k] = (uint8_t)node;
 		f->use[at + k] = (uint8_t)use;
 	}
-	f->next = (at + n) % f->frames;
-	f->in_use += n;
+	if (n != HUGE) {
+		f->next = (at + n) % f->small;
+		f->in_use += n;
+	}
 	if (f->in_use > f->in_use_max)
 		f->in_use_max = f->in_use;
 	pthread_mutex_unlock(&f->lock);
-	memset(frame_ptr(f, at), use == TF_USE_FRAME ? 0 : FRESH, n * TF_PAGE_SIZE);
+	if (n != HUGE)
+		memset(frame_ptr(f, at), use == TF_USE_FRAME ? 0 : FRESH, n * TF_PAGE_SIZE);
 	*out = hpa(FAKEHOST_BASE + at * TF_PAGE_SIZE);
 	return TF_OK;
 }
 
-/* A 2 MiB allocation may come back in pieces: partial removal of a slot must give frames back. */
+/* A 1 GiB allocation comes back in parts of 2 MiB. */
 static void fake_free(struct tf_host *h, unsigned int order, hpa_t a)
 {
 	struct fakehost *f = of(h);
@@ -149,16 +180,25 @@ static void fake_free(struct tf_host *h, unsigned int order, hpa_t a)
 			die(f, "a second free", at + k);
 	if (order == TF_ORDER_2M)
 		for (uint64_t k = 0; k < n; k++)
-			if (state_of(f, at + k) != FAKE_LARGE)
+			if (state_of(f, at + k) == FAKE_SMALL)
 				die(f, "a 2 MiB free of 4 KiB allocations", at + k);
+	if (order == TF_ORDER_4K && at >= f->small)
+		die(f, "a 4 KiB free of a part of a 1 GiB allocation", at);
 	if (f->on_free)
 		f->on_free(f->arg, hfn(a.v >> TF_PAGE_SHIFT), n);
-	memset(frame_ptr(f, at), FREED, n * TF_PAGE_SIZE);
+	const bool huge = at >= f->small;
+
+	if (!huge)
+		memset(frame_ptr(f, at), FREED, n * TF_PAGE_SIZE);
 	pthread_mutex_lock(&f->lock);
 	for (uint64_t k = 0; k < n; k++)
 		set_state(f, at + k, FAKE_FREE);
-	POISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
-	f->in_use -= n;
+	if (huge) {
+		huge_open(f, at, n, false);
+	} else {
+		POISON(frame_ptr(f, at), n * TF_PAGE_SIZE);
+		f->in_use -= n;
+	}
 	f->frees++;
 	pthread_mutex_unlock(&f->lock);
 }
@@ -205,12 +245,19 @@ static __attribute__((noreturn)) void fake_panic(struct tf_host *h, const char *
 
 void fakehost_init(struct fakehost *f, uint64_t bytes)
 {
+	fakehost_init_huge(f, bytes, 0);
+}
+
+void fakehost_init_huge(struct fakehost *f, uint64_t bytes, unsigned int gibs)
+{
 	const uint64_t big = BIG * TF_PAGE_SIZE;
 
 	memset(f, 0, sizeof(*f));
 	bytes = (bytes + big - 1) & ~(big - 1);
-	uint8_t *p = mmap(NULL, bytes + big, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* The GiBs begin aligned, as the first frame does. */
+	const uint64_t all = gibs ? (1 + gibs) * HUGE * TF_PAGE_SIZE : bytes;
+	uint8_t *p = mmap(NULL, all + big, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
 	if (p == MAP_FAILED) {
 		perror("fakehost: mmap");
 		exit(70);
@@ -218,10 +265,15 @@ void fakehost_init(struct fakehost *f, uint64_t bytes)
 	uint8_t *aligned = (uint8_t *)(((uintptr_t)p + big - 1) & ~(uintptr_t)(big - 1));
 	if (aligned != p)
 		munmap(p, (size_t)(aligned - p));
-	if (aligned + bytes != p + bytes + big)
-		munmap(aligned + bytes, (size_t)(p + bytes + big - (aligned + bytes)));
+	if (aligned + all != p + all + big)
+		munmap(aligned + all, (size_t)(p + all + big - (aligned + all)));
+	if (mprotect(aligned, bytes, PROT_READ | PROT_WRITE)) {
+		perror("fakehost: mprotect");
+		exit(70);
+	}
 	f->arena = aligned;
-	f->frames = bytes / TF_PAGE_SIZE;
+	f->small = bytes / TF_PAGE_SIZE;
+	f->frames = all / TF_PAGE_SIZE;
 	f->state = calloc(f->frames, 1);
 	f->node = calloc(f->frames, 1);
 	f->use = calloc(f->frames, 1);
@@ -254,7 +306,9 @@ uint64_t fakehost_leaks(const struct fakehost *f)
 			fprintf(stderr, "fakehost: leaked frame %llu (hpa %#llx, %s)\n",
 				(unsigned long long)i,
 				(unsigned long long)(FAKEHOST_BASE + i * TF_PAGE_SIZE),
-				f->state[i] == FAKE_LARGE ? "2 MiB" : "4 KiB");
+				f->state[i] == FAKE_LARGE   ? "2 MiB"
+				: f->state[i] == FAKE_SMALL ? "4 KiB"
+							    : "1 GiB");
 	}
 	return n;
 }
@@ -262,7 +316,7 @@ uint64_t fakehost_leaks(const struct fakehost *f)
 void fakehost_check(struct fakehost *f)
 {
 	pthread_mutex_lock(&f->lock);
-	for (uint64_t i = 0; i < f->frames; i++) {
+	for (uint64_t i = 0; i < f->small; i++) {
 		if (f->state[i] != FAKE_FREE)
 			continue;
 		UNPOISON(frame_ptr(f, i), TF_PAGE_SIZE);
@@ -274,7 +328,7 @@ void fakehost_check(struct fakehost *f)
 
 void fakehost_fini(struct fakehost *f)
 {
-	UNPOISON(f->arena, f->frames * TF_PAGE_SIZE);
+	UNPOISON(f->arena, f->small * TF_PAGE_SIZE);
 	munmap(f->arena, f->frames * TF_PAGE_SIZE);
 	free(f->state);
 	free(f->node);

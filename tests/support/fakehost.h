@@ -20,6 +20,7 @@ enum fake_state {
 	FAKE_FREE,
 	FAKE_SMALL, /* a 4 KiB allocation */
 	FAKE_LARGE, /* part of a 2 MiB allocation */
+	FAKE_HUGE,  /* part of a 1 GiB allocation */
 };
 
 struct fakehost {
@@ -27,6 +28,7 @@ struct fakehost {
 
 	uint8_t *arena;
 	uint64_t frames;
+	uint64_t small; /* those below are for 4 KiB and 2 MiB allocations, the others for 1 GiB */
 	uint8_t *state; /* enum fake_state by frame */
 	uint8_t *node;	/* that it was asked from, by frame */
 	uint8_t *use;	/* enum tf_use by frame */
@@ -38,10 +40,11 @@ struct fakehost {
 	uint64_t fail_at;      /* the call with this number fails; 0: none */
 	uint64_t fail_for;     /* how many calls from fail_at on fail; 0 counts as 1 */
 	bool fail_large;       /* every 2 MiB allocation fails */
+	bool fail_huge;	       /* every 1 GiB allocation fails */
 	uint64_t failed;       /* calls that failed on purpose */
 	uint64_t limit_frames; /* no more than this many frames in use; 0: the arena's size */
 
-	uint64_t in_use, in_use_max; /* frames */
+	uint64_t in_use, in_use_max; /* frames, without those of 1 GiB allocations */
 	uint64_t frees, flushes, kicks;
 	uint64_t flushes_of[TF_FLUSH_ALL + 1]; /* by kinds */
 	uint64_t clock;
@@ -61,6 +64,9 @@ struct fakehost {
 
 /* 2 MiB aligned; `bytes` is rounded up to 2 MiB. Ends the process if there is no memory. */
 void fakehost_init(struct fakehost *f, uint64_t bytes);
+/* The same with room for so many 1 GiB allocations besides. They take memory as they are touched,
+ * and what is not allocated of them cannot be touched. */
+void fakehost_init_huge(struct fakehost *f, uint64_t bytes, unsigned int gibs);
 /* Every page must have come back: prints what leaked and returns how many frames did. */
 uint64_t fakehost_leaks(const struct fakehost *f);
 /* Checks that nobody wrote to a free frame; ends the process if somebody did. */

@@ -245,7 +245,8 @@ static void check_no_stale(struct hw_cpu *c)
 		hw_break(h, "CPU %u enters on the freed root %#llx", c->index,
 			 (unsigned long long)c->load.root.v);
 	for (unsigned int i = 0; i < HW_TLB; i++)
-		if (c->tlb[i].valid && c->tlb[i].gen != hw_gen(h, c->tlb[i].hpa))
+		if (c->tlb[i].valid &&
+		    c->tlb[i].gen != hw_gen_of(h, c->tlb[i].hpa, c->tlb[i].shift))
 			hw_break(h,
 				 "CPU %u enters without a flush; its TLB holds freed frame %#llx "
 				 "for %#llx",
@@ -260,7 +261,8 @@ static void check_no_stale(struct hw_cpu *c)
 				 c->index, (unsigned long long)p->hpa);
 	}
 	for (unsigned int i = 0; i < HW_NTLB; i++)
-		if (c->ntlb[i].valid && c->ntlb[i].gen != hw_gen(h, c->ntlb[i].hpa))
+		if (c->ntlb[i].valid &&
+		    c->ntlb[i].gen != hw_gen_of(h, c->ntlb[i].hpa, c->ntlb[i].shift))
 			hw_break(h,
 				 "CPU %u enters without a flush; it has cached GPA %#llx to freed "
 				 "frame %#llx",

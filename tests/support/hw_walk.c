@@ -31,6 +31,17 @@ uint32_t hw_gen(struct hw *h, uint64_t at)
 		       : 0;
 }
 
+uint32_t hw_gen_of(struct hw *h, uint64_t at, unsigned int shift)
+{
+	uint32_t sum = 0;
+
+	if (shift <= 21)
+		return hw_gen(h, at);
+	for (uint64_t part = 0; part < BIT(shift); part += BIT(21))
+		sum += hw_gen(h, at + part);
+	return sum;
+}
+
 static void frame_is(struct hw *h, uint64_t at, enum hw_owner as)
 {
 	static const char *const name[] = {"unknown", "a table", "guest memory"};
@@ -250,7 +261,7 @@ again:
 				   .dirty = e & X_D,
 				   .n_w = true,
 				   .n_x = true,
-				   .gen = hw_gen(h, base)};
+				   .gen = hw_gen_of(h, base, shift)};
 		tlb_add(c, &t);
 		w->end = HW_W_OK;
 		return;
@@ -378,7 +389,7 @@ again:;
 					 .shift = (uint8_t)shift,
 					 .gpa = at_gpa & ~(BIT(shift) - 1),
 					 .hpa = base,
-					 .gen = hw_gen(h, base)};
+					 .gen = hw_gen_of(h, base, shift)};
 		return true;
 	}
 }
@@ -533,7 +544,7 @@ again:
 			   .dirty = (!levels || (raw & X_D)) && n.dirty,
 			   .n_w = n.w,
 			   .n_x = n.x,
-			   .gen = hw_gen(h, n.hpa)};
+			   .gen = hw_gen_of(h, n.hpa & ~(BIT(shift) - 1), shift)};
 	tlb_add(c, &t);
 	w->hpa = n.hpa;
 	w->gpa = at;
@@ -565,7 +576,7 @@ void hw_walk(struct hw_cpu *c, uint64_t va, uint32_t flags, bool quiet, struct h
 			w->gpa = t->gpa | (va & (BIT(t->shift) - 1));
 			w->from_tlb = true;
 			w->end = HW_W_OK;
-			if (t->gen != hw_gen(c->hw, t->hpa))
+			if (t->gen != hw_gen_of(c->hw, t->hpa, t->shift))
 				hw_break(c->hw,
 					 "CPU %u uses a TLB entry of a freed frame: %#llx to "
 					 "%#llx",

@@ -35,6 +35,9 @@ void hw_drop_va(struct hw_cpu *c, uint64_t va, int pcid, bool globals);
 void hw_break(struct hw *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void hw_frame_is_table(struct hw *h, uint64_t at);
 void hw_frame_is_data(struct hw *h, uint64_t at);
+/* How often a frame was freed; the same of what a translation of this size maps, whose parts of
+ * 2 MiB go each at its own time. */
 uint32_t hw_gen(struct hw *h, uint64_t at);
+uint32_t hw_gen_of(struct hw *h, uint64_t at, unsigned int shift);
 
 #endif

@@ -105,7 +105,10 @@ void ref_add(struct ref *r, uint64_t gfn, uint64_t n)
 		g->word = need(calloc(n * WORDS, 8));
 		g->since = need(calloc(n * WORDS, 8));
 		g->past = need(calloc(n * WORDS, sizeof(*g->past)));
-		g->flags = need(calloc(n, 1));
+		g->flags = need(malloc(n));
+		memset(g->flags, REF_PRESENT, n); /* and all words are zero */
+		r->now++;
+		return;
 	}
 	fill(r, gfn, n, 0, true);
 }

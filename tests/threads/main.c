@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "hw.h"
+#include "touch.h"
 
 #include <twofold/choice.h>
 #include <twofold/explain.h>
@@ -54,6 +55,7 @@ struct setup {
 	unsigned int cpus, nodes;
 	enum tf_mode mode;
 	bool mixed, regroup;
+	bool huge;   /* a GiB of memory, backed at once; what is away is cut out of it */
 	bool choice; /* modes are changed for all, and sampled for */
 	bool spaces; /* and by address space */
 	enum tf_grouping grouping;
@@ -695,7 +697,8 @@ static bool make_vm(struct machine *m)
 				 .maxphyaddr = 40,
 				 .vcpus = u->cpus,
 				 .shadow_pages = u->seed & 1 ? 64 : 0,
-				 .large_backing = u->seed & 2,
+				 .large_backing = (u->seed & 2) || u->huge,
+				 .huge_backing = u->huge,
 				 .nodes = u->nodes,
 				 .grouping = u->grouping,
 				 .regroup = u->regroup,
@@ -703,11 +706,13 @@ static bool make_vm(struct machine *m)
 				 .arrival = u->seed & 1 ? 0 : 40};
 
 	pthread_mutex_init(&m->edit, NULL);
-	fakehost_init(&m->host, UINT64_C(32) << 20);
+	fakehost_init_huge(&m->host, UINT64_C(32) << 20, u->huge ? 1 : 0);
 	hw_init(&m->hw, &m->host, &conf, u->cpus);
 	m->hw.checks = false;
 	if (tf_vm_create(&m->host.host, &conf, &m->vm) != TF_OK)
 		return false;
+	if (u->huge)
+		return tf_mem_add(m->vm, gpa(0), UINT64_C(1) << 30, 0) == TF_OK;
 	for (unsigned int k = 0; k < 3; k++)
 		if (tf_mem_add(m->vm, gpa(slots[k][0] * PAGE), slots[k][1] * PAGE, k % u->nodes) !=
 		    TF_OK)
@@ -784,7 +789,7 @@ static void tell(struct machine *m, const struct host *h, bool good)
 		tf_counters_read(m->vm, &n);
 	for (unsigned int i = 0; i < m->cpus; i++)
 		exits += m->hw.cpu[i].exits;
-	printf("%s --seed %llu --vcpus %u --nodes %u --mode %s --grouping %s --install %s%s%s%s "
+	printf("%s --seed %llu --vcpus %u --nodes %u --mode %s --grouping %s --install %s%s%s%s%s "
 	       "--steps "
 	       "%llu\n",
 	       good ? "ok " : "FAILED", (unsigned long long)u->seed, u->cpus, u->nodes,
@@ -793,15 +798,18 @@ static void tell(struct machine *m, const struct host *h, bool good)
 				      : "nested",
 	       groupings[u->grouping], u->install == TF_INSTALL_CAS ? "cas" : "lock",
 	       u->regroup ? " --regroup" : "", u->choice ? " --choice" : "",
-	       u->spaces ? " --spaces" : "", (unsigned long long)u->steps);
+	       u->spaces ? " --spaces" : "", u->huge ? " --huge" : "",
+	       (unsigned long long)u->steps);
 	printf("    %llu exits, %llu flushes, %llu copies, %llu tracks, %llu unsyncs; the host: "
 	       "%llu "
-	       "log reads (%llu dirty), %llu edits, %llu regroupings (%llu moves) %s\n",
+	       "log reads (%llu dirty), %llu edits, %llu regroupings (%llu moves); "
+	       "%llu faults by 1 GiB, %llu cut %s\n",
 	       (unsigned long long)exits, (unsigned long long)m->host.flushes,
 	       (unsigned long long)n.copies, (unsigned long long)n.tracks,
 	       (unsigned long long)n.unsyncs, (unsigned long long)h->reads,
 	       (unsigned long long)h->dirty, (unsigned long long)h->edits,
-	       (unsigned long long)h->regroups, (unsigned long long)n.regroups, m->why);
+	       (unsigned long long)h->regroups, (unsigned long long)n.regroups,
+	       (unsigned long long)n.nested_1g, (unsigned long long)n.nested_1g_cut, m->why);
 	fflush(stdout);
 }
 
@@ -881,6 +889,20 @@ static bool suite(uint64_t steps)
 		 .regroup = true,
 		 .install = TF_INSTALL_CAS},
 		{.cpus = 8, .nodes = 2, .mode = TF_NESTED, .choice = true, .regroup = true},
+		{.cpus = 4, .nodes = 2, .mode = TF_NESTED, .huge = true},
+		{.cpus = 4,
+		 .nodes = 2,
+		 .mode = TF_SHADOW,
+		 .mixed = true,
+		 .regroup = true,
+		 .install = TF_INSTALL_CAS,
+		 .huge = true},
+		{.cpus = 4,
+		 .nodes = 2,
+		 .mode = TF_NESTED,
+		 .choice = true,
+		 .spaces = true,
+		 .huge = true},
 	};
 	bool good = true;
 
@@ -890,6 +912,8 @@ static bool suite(uint64_t steps)
 		u.steps = steps;
 		good = run(&u) && good;
 	}
+	for (unsigned int k = 1; k <= 12; k++)
+		good = touch_run(k, 200) && good;
 	return good;
 }
 
@@ -898,7 +922,7 @@ static _Noreturn void usage(const char *me)
 	fprintf(stderr,
 		"usage: %s [--seed N] [--steps N] [--vcpus 1..8] [--mode nested|shadow|mixed]\n"
 		"       [--nodes 1..8] [--grouping node|one|vcpu] [--install lock|cas] "
-		"[--regroup] [--choice] [--spaces]\n"
+		"[--regroup] [--choice] [--spaces] [--huge]\n"
 		"Without --seed: a fixed list of short runs.\n",
 		me);
 	exit(64);
@@ -916,6 +940,7 @@ int main(int argc, char **argv)
 		{"install", required_argument, NULL, 'i'},
 		{"regroup", no_argument, NULL, 'G'},
 		{"choice", no_argument, NULL, 'C'},
+		{"huge", no_argument, NULL, 'H'},
 		{"spaces", no_argument, NULL, 'S'},
 		{NULL, 0, NULL, 0},
 	};
@@ -957,6 +982,9 @@ int main(int argc, char **argv)
 			break;
 		case 'C':
 			u.choice = true;
+			break;
+		case 'H':
+			u.huge = true;
 			break;
 		default:
 			usage(argv[0]);

@@ -16,11 +16,13 @@
 #include "hw.h"
 
 #define MIB  (UINT64_C(1) << 20)
+#define GIB  (UINT64_C(1) << 30)
 #define PAGE ((uint64_t)TF_PAGE_SIZE)
 
 /* A VM with 8 MiB at 0 (node 0) and 64 KiB at 4 GiB (node 1); long mode with the low 4 MiB at VA 0
  * for the user and at KERNEL for the kernel, by 4 KiB pages, and 4 .. 6 MiB by a 2 MiB page. Tables
- * lie at 1 MiB. */
+ * lie at 1 MiB. With huge_backing 1 GiB at 0 and 1 GiB at 1 GiB (node 1), on a host that has
+ * three. */
 #define KERNEL UINT64_C(0xffff800000000000)
 #define ROOT   MIB
 #define HIGH   (UINT64_C(4) << 30)
@@ -113,10 +115,12 @@ static inline struct rig *start(const struct tf_config *asked)
 		config.nested = variant.nested;
 
 	memset(g, 0, sizeof(*g));
-	fakehost_init(&g->f, 24 * MIB);
+	fakehost_init_huge(&g->f, 24 * MIB, config.huge_backing ? 3 : 0);
 	hw_init(&g->hw, &g->f, conf, conf->vcpus);
 	assert_int_equal(tf_vm_create(&g->f.host, conf, &g->vm), TF_OK);
-	assert_int_equal(tf_mem_add(g->vm, gpa(0), 8 * MIB, 0), TF_OK);
+	assert_int_equal(tf_mem_add(g->vm, gpa(0), config.huge_backing ? GIB : 8 * MIB, 0), TF_OK);
+	if (config.huge_backing)
+		assert_int_equal(tf_mem_add(g->vm, gpa(GIB), GIB, 1), TF_OK);
 	assert_int_equal(tf_mem_add(g->vm, gpa(HIGH), 16 * PAGE, 1), TF_OK);
 	g->next = ROOT + PAGE;
 	for (uint64_t a = 0; a < 4 * MIB; a += PAGE) {

@@ -125,9 +125,11 @@ static void test_walk(void **state)
 	assert_int_equal(walk.when, WALK_MAPPED);
 	assert_int_equal(walk.flags, 0);
 	assert_null(parse("backing=4K"));
-	assert_true(cmdline.small_backing);
+	assert_int_equal(cmdline.backing, TF_ORDER_4K);
 	assert_null(parse("backing=2M"));
-	assert_false(cmdline.small_backing);
+	assert_int_equal(cmdline.backing, TF_ORDER_2M);
+	assert_null(parse("backing=1G"));
+	assert_int_equal(cmdline.backing, TF_ORDER_1G);
 }
 
 static void test_wrong_words(void **state)
@@ -162,7 +164,7 @@ static void test_wrong_words(void **state)
 		"trace=yes",
 		"cpus=0x",
 		"unheard=of",
-		"backing=1G",
+		"backing=1g",
 		"walk=",
 		"walk=0x",
 		"walk=10",

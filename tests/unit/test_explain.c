@@ -214,7 +214,8 @@ struct world {
 	struct rng rng;
 	struct tf_regs r;
 	unsigned int levels, bytes;
-	bool logged;
+	uint64_t frames; /* at 0: FRAMES_A, or a GiB that is backed as one */
+	bool huge, logged;
 	uint64_t checks, mended, large, by_nested, by_shadow, predicted;
 };
 
@@ -231,7 +232,7 @@ static uint64_t some_page(struct world *w)
 	case 0:
 		return FIRST + below(w, TABLES);
 	case 1:
-		return FRAMES_A + below(w, 1024); /* nothing there */
+		return w->frames + below(w, 1024); /* nothing there */
 	case 2:
 	case 3:
 		return B_GFN + below(w, 512);
@@ -313,7 +314,7 @@ static struct tf_regs some_regs(struct world *w, unsigned int levels)
 	return r;
 }
 
-static void world_start(struct world *w, unsigned int n)
+static void world_start(struct world *w, unsigned int n, bool huge)
 {
 	static const unsigned int levels[] = {4, 5, 4, 3, 2, 4, 0};
 	const struct tf_config conf = {
@@ -325,18 +326,22 @@ static void world_start(struct world *w, unsigned int n)
 		.nodes = 1,
 		.grouping = n / 4 % 2 ? TF_GROUPS_VCPU : TF_GROUPS_ONE,
 		.install = n / 3 % 2 ? TF_INSTALL_CAS : TF_INSTALL_LOCK,
-		.large_backing = n / 5 % 3 != 0,
+		.large_backing = n / 5 % 3 != 0 || huge,
+		.huge_backing = huge,
 	};
 
 	memset(w, 0, sizeof(*w));
 	w->rng.s = n;
 	w->levels = levels[n % 7];
 	w->bytes = w->levels == 2 ? 4 : 8;
-	fakehost_init(&w->f, 64 * MIB);
+	w->huge = huge;
+	w->frames = huge ? GIB / PAGE : FRAMES_A;
+	fakehost_init_huge(&w->f, 64 * MIB, huge ? 1 : 0);
 	hw_init(&w->hw, &w->f, &conf, conf.vcpus);
 	assert_int_equal(tf_vm_create(&w->f.host, &conf, &w->vm), TF_OK);
-	assert_int_equal(tf_mem_add(w->vm, gpa(0), FRAMES_A * PAGE, 0), TF_OK);
-	assert_int_equal(tf_mem_add(w->vm, gpa(B_GFN * PAGE), 2 * MIB, 0), TF_OK);
+	assert_int_equal(tf_mem_add(w->vm, gpa(0), w->frames * PAGE, 0), TF_OK);
+	if (!huge)
+		assert_int_equal(tf_mem_add(w->vm, gpa(B_GFN * PAGE), 2 * MIB, 0), TF_OK);
 	w->r = some_regs(w, w->levels);
 	assert_int_equal(hw_attach(&w->hw, w->vm, &w->r, n), TF_OK);
 	for (unsigned int i = 0; i < 300; i++)
@@ -352,14 +357,15 @@ static void world_end(struct world *w)
 	fakehost_fini(&w->f);
 }
 
-/* Of all that is allocated, guest memory and tables alike. */
+/* Of all that is allocated, guest memory and tables alike; of a GiB what the guest may touch. */
 static uint64_t sum_of_memory(struct world *w)
 {
 	uint64_t sum = 0;
 
 	for (uint64_t i = 0; i < w->f.frames; i++) {
 		hpa_t a = hpa(FAKEHOST_BASE + i * PAGE);
-		if (!fakehost_is_allocated(&w->f, a))
+		if (!fakehost_is_allocated(&w->f, a) ||
+		    (i >= w->f.small && i % (GIB / PAGE) >= FRAMES_A))
 			continue;
 		const uint64_t *p = fakehost_ptr(&w->f, a, PAGE, "sum");
 		for (unsigned int k = 0; k < PAGE / 8; k++)
@@ -454,7 +460,7 @@ static void judge_guest(struct world *w, const struct tf_regs *r, const struct t
 	assert_int_equal(!!(x->bits & TF_BIT_W), !x->levels || ri.w);
 	assert_int_equal(!!(x->bits & TF_BIT_U), !x->levels || ri.u);
 	assert_int_equal(!!(x->bits & TF_BIT_X), !x->levels || !ri.nx);
-	bool memory = at < FRAMES_A * PAGE || (at >= B_GFN * PAGE && at < B_GFN * PAGE + 2 * MIB);
+	bool memory = at < w->frames * PAGE || (at >= B_GFN * PAGE && at < B_GFN * PAGE + 2 * MIB);
 	assert_int_equal(x->end, memory ? TF_WALK_MAPPED : TF_WALK_DEVICE);
 }
 
@@ -610,7 +616,12 @@ static void disturb(struct world *w)
 			hw_forget_gfn(&w->hw, f);
 		break;
 	case 6:
-		if (below(w, 8) == 0) {
+		if (w->huge) { /* nothing of the GiB is missing then */
+			uint64_t word;
+			for (uint64_t f = 0; f < FRAMES_A; f++)
+				assert_int_equal(tf_mem_read(w->vm, gpa(f * PAGE), &word, 8),
+						 TF_OK);
+		} else if (below(w, 8) == 0) {
 			assert_int_equal(tf_mem_discard(w->vm, gpa(4 * MIB), 4 * MIB), TF_OK);
 			for (uint64_t f = 1024; f < 2048; f++)
 				hw_forget_gfn(&w->hw, f);
@@ -635,9 +646,9 @@ static void test_random(void **state)
 	uint64_t checks = 0, mended = 0, large = 0, nested = 0, shadow = 0, predicted = 0;
 
 	(void)state;
-	for (unsigned int n = 1; n <= 84; n++) {
+	for (unsigned int n = 1; n <= 112; n++) {
 		struct world *w = &world;
-		world_start(w, n);
+		world_start(w, n, n > 84);
 		for (unsigned int i = 0; i < 400; i++) {
 			if (below(w, 3))
 				check_walk(w);

@@ -54,11 +54,13 @@ static void choose(struct rig *g, enum tf_grain grain)
 }
 
 /* All vCPUs in the mode and in the space, and everything touched once. */
-static struct rig *begin_in(enum tf_mode m, bool large_backing, bool large_page, uint64_t *root)
+/* `backing`: 0 by 4 KiB, 1 by 2 MiB, 2 by 1 GiB. */
+static struct rig *begin_in(enum tf_mode m, unsigned int backing, bool large_page, uint64_t *root)
 {
 	struct tf_config c = in_mode(TF_NESTED);
 
-	c.large_backing = large_backing;
+	c.large_backing = backing > 0;
+	c.huge_backing = backing > 1;
 	c.regroup = true;
 	struct rig *g = start(&c);
 	*root = make_space(g, large_page);
@@ -123,10 +125,10 @@ static void touch_some(struct rig *g, struct rng *r, unsigned int k)
 #define ROUNDS 96u
 
 /* What is found of k pages touched, round by round. */
-static void measure(enum tf_mode m, bool large_backing, unsigned int k, uint64_t *readings)
+static void measure(enum tf_mode m, unsigned int backing, unsigned int k, uint64_t *readings)
 {
 	uint64_t root;
-	struct rig *g = begin_in(m, large_backing, false, &root);
+	struct rig *g = begin_in(m, backing, false, &root);
 	struct rng r = {17 + k};
 
 	for (unsigned int n = 0; n < ROUNDS; n++) {
@@ -149,15 +151,15 @@ static void estimate(void **state)
 
 	for (unsigned int t = 0; t < 4; t++) {
 		uint64_t sum = 0, want = touched[t];
-		measure(TF_NESTED, false, touched[t], a);
+		measure(TF_NESTED, 0, touched[t], a);
 		for (unsigned int n = 0; n < ROUNDS; n++)
 			sum += a[n];
 		uint64_t mean = sum / ROUNDS, off = mean > want ? mean - want : want - mean;
 		if (off > want / 8 + 2 || (!want && sum))
 			fail_msg("%u pages touched, %llu found", touched[t],
 				 (unsigned long long)mean);
-		for (unsigned int how = 1; how < 4; how++) {
-			measure(how & 1 ? TF_SHADOW : TF_NESTED, how & 2, touched[t], b);
+		for (unsigned int how = 1; how < 6; how++) {
+			measure(how & 1 ? TF_SHADOW : TF_NESTED, how / 2, touched[t], b);
 			for (unsigned int n = 0; n < ROUNDS; n++)
 				if (a[n] != b[n])
 					fail_msg("%u pages touched, round %u: %llu found in nested "
@@ -165,7 +167,9 @@ static void estimate(void **state)
 						 touched[t], n, (unsigned long long)a[n],
 						 (unsigned long long)b[n],
 						 how & 1 ? "shadow" : "nested",
-						 how & 2 ? ", large leaves" : "");
+						 how / 2 == 2	? ", leaves of a GiB"
+						 : how / 2 == 1 ? ", large leaves"
+								: "");
 		}
 	}
 }
@@ -176,7 +180,7 @@ static void resident(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
 		uint64_t root;
-		struct rig *g = begin_in(both[m], false, false, &root);
+		struct rig *g = begin_in(both[m], 0, false, &root);
 		assert_true(sample_begin(g, 0));
 		for (unsigned int k = 0; k < 64; k++)
 			assert_int_equal(touch(g, 0, KERNEL + k * PAGE, 0, 0).end, HW_DONE);
@@ -191,9 +195,9 @@ static void resident(void **state)
 static void large_page(void **state)
 {
 	(void)state;
-	for (unsigned int m = 0; m < 2; m++) {
+	for (unsigned int m = 0; m < 4; m++) {
 		uint64_t root;
-		struct rig *g = begin_in(both[m], true, true, &root);
+		struct rig *g = begin_in(both[m & 1], 1 + m / 2, true, &root);
 		uint64_t most = 0;
 		for (unsigned int n = 0; n < ROUNDS; n++) {
 			assert_true(sample_begin(g, 0));
@@ -223,7 +227,7 @@ static void large_leaves_come_back(void **state)
 	if (variant.install == TF_INSTALL_CAS)
 		return; /* tables only grow */
 	uint64_t root;
-	struct rig *g = begin_in(TF_NESTED, true, false, &root);
+	struct rig *g = begin_in(TF_NESTED, 1, false, &root);
 	uint64_t whole = tables_now(g), other = g->next, most = 0;
 	struct rng r = {5};
 	g->next += PAGE;
@@ -246,6 +250,41 @@ static void large_leaves_come_back(void **state)
 	end(g);
 }
 
+/* A GiB is one leaf again when the last sample in it is over, not before: what is looked for would
+ * be seen as one with all else in it. */
+static void a_gib_waits_for_others(void **state)
+{
+	(void)state;
+	if (variant.install == TF_INSTALL_CAS || variant.grouping != TF_GROUPS_ONE)
+		return; /* tables only grow; each has its own */
+	uint64_t root;
+	struct rig *g = begin_in(TF_NESTED, 2, false, &root);
+	uint64_t whole = tables_now(g), other = g->next;
+	g->next += PAGE;
+	put(g, other + 8 * 256, get(g, ROOT + 8 * 256));
+	assert_true(hw_write_cr3(&g->hw.cpu[1], root));
+	assert_true(hw_enter(&g->hw.cpu[1]));
+	assert_true(sample_begin(g, 1));
+	sample_end(g, 1);
+	assert_true(sample_begin(g, 0));
+	assert_true(tables_now(g) > whole);
+	/* vCPU 1 goes over to a space that has nothing to sample, and lets go of what it cut up. */
+	assert_true(hw_write_cr3(&g->hw.cpu[1], other));
+	assert_true(hw_enter(&g->hw.cpu[1]));
+	assert_false(sample_begin(g, 1));
+	assert_true(tables_now(g) > whole);
+	for (unsigned int k = 0; k < 64; k++)
+		assert_int_equal(touch(g, 1, KERNEL + k * PAGE, 0, 0).end, HW_DONE);
+	sample_end(g, 0);
+	assert_int_equal(found(g), 0);
+	assert_true(hw_write_cr3(&g->hw.cpu[0], other));
+	assert_true(hw_enter(&g->hw.cpu[0]));
+	assert_false(sample_begin(g, 0));
+	assert_int_equal(tables_now(g), whole);
+	check(g);
+	end(g);
+}
+
 /* ---- no trace ---- */
 
 /* What was accessed before a sample began is told to who asks after it. */
@@ -254,9 +293,9 @@ static void accessed_bits_stay(void **state)
 	(void)state;
 	uint64_t bits[2048 / 64];
 
-	for (unsigned int m = 0; m < 4; m++) {
+	for (unsigned int m = 0; m < 6; m++) {
 		uint64_t root;
-		struct rig *g = begin_in(both[m & 1], m & 2, false, &root);
+		struct rig *g = begin_in(both[m & 1], m / 2, false, &root);
 		struct rng r = {m};
 		for (unsigned int n = 0; n < 20; n++) {
 			bool is_set[PAGES] = {false};
@@ -286,7 +325,7 @@ static void accessed_bits_of_what_is_mapped(void **state)
 {
 	(void)state;
 	uint64_t root, bits[2048 / 64];
-	struct rig *g = begin_in(TF_SHADOW, false, false, &root);
+	struct rig *g = begin_in(TF_SHADOW, 0, false, &root);
 	for (unsigned int i = 0; i < PAGES; i++)
 		put(g, entry_of(g, root, page_va(i), 0), page_gpa(PAGES) | X_P | X_U | X_A);
 	assert_int_equal(tf_accessed_read(g->vm, gpa(0), 8 * MIB, bits), TF_OK);
@@ -313,9 +352,9 @@ static void invisible(void **state)
 	(void)state;
 	static uint64_t before[8 * MIB / 8], after[8 * MIB / 8];
 
-	for (unsigned int m = 0; m < 4; m++) {
+	for (unsigned int m = 0; m < 6; m++) {
 		uint64_t root;
-		struct rig *g = begin_in(both[m & 1], m & 2, true, &root);
+		struct rig *g = begin_in(both[m & 1], m / 2, true, &root);
 		assert_int_equal(tf_mem_read(g->vm, gpa(0), before, 8 * MIB), TF_OK);
 		for (unsigned int n = 0; n < 40; n++)
 			for (unsigned int i = 0; i < g->hw.cpus; i++) {
@@ -349,7 +388,7 @@ static void void_samples(void **state)
 	(void)state;
 	for (unsigned int m = 0; m < 2; m++) {
 		uint64_t root, n;
-		struct rig *g = begin_in(both[m], true, false, &root);
+		struct rig *g = begin_in(both[m], 1, false, &root);
 		struct rng r = {8};
 		n = usual(g, &r);
 		/* An end without a beginning. */
@@ -398,7 +437,7 @@ static void short_looks(void **state)
 	const struct tf_reading seconds = {.cycles = 4000 * KHZ};
 	for (unsigned int m = 0; m < 2; m++) {
 		uint64_t root;
-		struct rig *g = begin_in(both[m], true, false, &root);
+		struct rig *g = begin_in(both[m], 1, false, &root);
 		struct rng r = {9};
 		uint64_t n = usual(g, &r);
 		struct tf_verdict v;
@@ -423,7 +462,7 @@ static void memory_goes(void **state)
 	for (unsigned int m = 0; m < 4; m++)
 		for (unsigned int what = 0; what < 4; what++) {
 			uint64_t root;
-			struct rig *g = begin_in(both[m & 1], m & 2, false, &root);
+			struct rig *g = begin_in(both[m & 1], m / 2, false, &root);
 			uint64_t pt = entry_of(g, root, page_va(0), 0) & X_ADDR;
 			assert_true(sample_begin(g, 0));
 			if (what == 0)
@@ -455,7 +494,7 @@ static void nothing_to_sample(void **state)
 {
 	(void)state;
 	uint64_t root;
-	struct rig *g = begin_in(TF_NESTED, false, false, &root);
+	struct rig *g = begin_in(TF_NESTED, 0, false, &root);
 	struct tf_regs r = g->hw.cpu[0].r;
 	r.cr0 &= ~X_CR0_PG;
 	r.efer &= ~X_EFER_LMA;
@@ -487,7 +526,7 @@ static void no_memory(void **state)
 	(void)state;
 	for (uint64_t n = 1; n < 40; n++) {
 		uint64_t root;
-		struct rig *g = begin_in(TF_NESTED, true, false, &root);
+		struct rig *g = begin_in(TF_NESTED, 1, false, &root);
 		uint64_t failed = g->f.failed;
 		fakehost_fail(&g->f, n, 1 + n % 3);
 		for (unsigned int k = 0; k < 4; k++) {
@@ -522,6 +561,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(resident),
 		cmocka_unit_test(large_page),
 		cmocka_unit_test(large_leaves_come_back),
+		cmocka_unit_test(a_gib_waits_for_others),
 		cmocka_unit_test(accessed_bits_stay),
 		cmocka_unit_test(accessed_bits_of_what_is_mapped),
 		cmocka_unit_test(invisible),
