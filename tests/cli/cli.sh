@@ -264,7 +264,7 @@ holds "a page that stands alone" sh -c "! grep -qE '(src|href)=|url\(' walk.html
 holds "light and dark" grep -q 'prefers-color-scheme:dark' walk.html
 is 0 '--backing 1G: the machine has no GiB for it, or its CPU no such nested pages: it was 2M' \
 	walk --at rip --mem 1G --backing 1G
-holds "a guest's GiB" grep -q 'mem=1024M spare=1 backing=1G ' words
+holds "a guest's GiB" grep -q 'mem=1024M spare=1 recheck=1 backing=1G ' words
 is 0 '' walk --at 0xFFFFFFFF81000000 --access write --when ms=100 --mode nested --cpus 1 --backing 4K
 holds "other words" grep -qx 'append: mode=nested mem=512M backing=4K walk=0xffffffff81000000 walk_when=ms:100 walk_as=write' words
 is 0 '' walk --at 0x10
