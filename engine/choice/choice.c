@@ -25,6 +25,10 @@ static void choice_free(struct tf_host *h, struct choice *c)
 	h->page_free(h, TF_ORDER_4K, c->self);
 }
 
+/* What is known of filling at first counts for so many pages: small spaces, of which a fault fills
+ * little, shall not tell what large ones cost. */
+#define CALIBRATED_PAGES 4096u
+
 enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *conf)
 {
 	struct tf_host *h = vm->h;
@@ -38,6 +42,7 @@ enum tf_status tf_choice_start(struct tf_vm *vm, const struct tf_choice_config *
 	c->conf = *conf;
 	c->self = a;
 	c->stop[TF_NESTED] = c->stop[TF_SHADOW] = conf->costs.exit;
+	c->fill_predicted = c->fill_actual = conf->costs.fill * CALIBRATED_PAGES;
 	for (unsigned int i = 0; conf->grain == TF_GRAIN_SPACE && i < SPACE_BUCKETS; i++) {
 		c->space[i] = page_new(h, 0, &c->space_page[i]);
 		if (!c->space[i]) {
@@ -262,8 +267,8 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 	} else {
 		a->shadow_loss = corrected(c, u, events_cost(c, rates, a->useful));
 	}
-	/* A leaf table that has shadows is read again, or a fault links it: about an exit. */
-	uint64_t fill = missing * k->fill + u->at.leaf_tables * k->exit;
+	/* A fault for each leaf table, which fills it; or links it, where it has a shadow. */
+	uint64_t fill = missing * k->fill + u->at.tables * k->exit;
 	if (u->mode == TF_NESTED)
 		u->fill = u->at.tables ? fill / u->at.tables : 0;
 	if (c->fill_predicted) /* what such predictions were worth */

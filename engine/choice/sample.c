@@ -174,7 +174,6 @@ static void count_shadowed(struct tf_vm *vm, struct group *g, const struct shado
 	const unsigned int words = s->role.level == 3 ? ENTRIES / 128 : ENTRIES / 64;
 	if (s->role.level == 0 || s->role.direct) {
 		at->shadowed += s->count;
-		at->leaf_tables++;
 		return;
 	}
 	for (unsigned int w = 0; w < words; w++)

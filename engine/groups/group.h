@@ -125,10 +125,9 @@ struct rates {
 
 /* The user half of an address space, as a sample saw it. */
 struct footprint {
-	uint64_t resident;    /* pages that the guest maps and has accessed */
-	uint64_t tables;      /* leaf tables, and large pages, that these are in */
-	uint64_t shadowed;    /* pages that shadow leaves map */
-	uint64_t leaf_tables; /* that these leaves are in */
+	uint64_t resident; /* pages that the guest maps and has accessed */
+	uint64_t tables;   /* leaf tables, and large pages, that these are in */
+	uint64_t shadowed; /* pages that shadow leaves map */
 };
 
 /* A vCPU's part of the choice of modes. */
