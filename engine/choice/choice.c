@@ -93,7 +93,7 @@ static uint64_t share(uint64_t part, uint64_t whole)
  * goes in the measure in which something comes, so that many short looks do not outweigh a long
  * one. */
 #define MISSES_MS 8u
-#define EVENTS_MS 20u
+#define EVENTS_MS 5u
 
 static void make_room(uint64_t *const *sum, unsigned int sums, uint64_t *cycles, uint64_t more,
 		      uint64_t room)

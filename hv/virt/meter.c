@@ -3,8 +3,8 @@
  * A *reading* is what the vCPU did in about PERIOD_MS: time, exits and their cycles as they are
  * counted anyway, and
  *  - page faults, CR3 writes and INVLPGs of the guest. On a shadow root they exit and are counted
- *    all. On a nested root they exit in a *window* (virt/pace.h) only, and the reading tells as
- * many as there would have been in all of it. The exits are handled as the CPU would have: a fault
+ *    all. On a nested root they exit in a *window* (virt/pace.h) only, and the reading tells how
+ * many did and for how long. The exits are handled as the CPU would have: a fault
  * is injected again, a flush is a flush of everything.
  *  - TLB misses, from a *source*: the CPU's counters (cpu/pmc.h), or the engine's sample of
  * accessed bits between an entry and the next exit that nested mode would have had as well, but for
@@ -310,23 +310,22 @@ static void reading_take(struct vcpu *v, struct tf_reading *r)
 		r->cr3_writes = b.cr3_writes - a->cr3_writes;
 		r->invlpgs = b.invlpgs - a->invlpgs;
 	} else if (m->covered) {
-		r->event_cycles = r->cycles;
-		r->faults = pace_scale(n[WINDOW_FAULT], r->cycles, m->covered);
-		r->cr3_writes = pace_scale(n[WINDOW_CR3], r->cycles, m->covered);
-		r->invlpgs = pace_scale(n[WINDOW_INVLPG], r->cycles, m->covered);
+		r->event_cycles = m->covered;
+		r->faults = n[WINDOW_FAULT];
+		r->cr3_writes = n[WINDOW_CR3];
+		r->invlpgs = n[WINDOW_INVLPG];
 	}
 	if (m->source->read && !m->source->read(v, r))
 		m->source = &sampling;
 }
 
-/* The reading stands for more time than it was taken in. */
+/* The reading stands for more time than it was taken in; events tell for how long they were
+ * counted. */
 static void reading_stretch(struct tf_reading *r, uint64_t cycles)
 {
 	uint64_t *const member[] = {
-		&r->exits,	    &r->exit_cycles, &r->shadow_exits, &r->shadow_cycles,
-		&r->fills,	    &r->fill_cycles, &r->event_cycles, &r->faults,
-		&r->cr3_writes,	    &r->invlpgs,     &r->tlb_misses,   &r->instructions,
-		&r->counted_cycles,
+		&r->exits,	 &r->exit_cycles, &r->shadow_exits, &r->shadow_cycles,	&r->fills,
+		&r->fill_cycles, &r->tlb_misses,  &r->instructions, &r->counted_cycles,
 	};
 
 	for (unsigned int i = 0; i < sizeof(member) / sizeof(member[0]); i++)
