@@ -114,6 +114,21 @@ static void age(const struct choice *c, uint64_t *sum, uint64_t cycles)
 	*sum -= scale(*sum, cycles, AGE_MS * c->conf.clock_khz + cycles);
 }
 
+/* Sums that are looked at by chance lose weight as the work goes on; not all of it, for little
+ * would be rounded away, and not from each of them alike. */
+#define AGED_LEAST_US 250u
+
+static void sums_age(const struct choice *c, uint64_t *const *sum, unsigned int sums,
+		     uint64_t *cycles, uint64_t useful)
+{
+	const uint64_t least = AGED_LEAST_US * c->conf.clock_khz / 1000 << 8, all = *cycles;
+	age(c, cycles, useful);
+	if (*cycles < least)
+		*cycles = all < least ? all : least;
+	for (unsigned int i = 0; i < sums; i++)
+		*sum[i] -= scale(*sum[i], all - *cycles, all);
+}
+
 static void misses_take(const struct choice *c, struct rates *to, uint64_t n, uint64_t cycles)
 {
 	uint64_t *const sum[] = {&to->misses};
@@ -126,21 +141,22 @@ static void misses_take(const struct choice *c, struct rates *to, uint64_t n, ui
 static void rates_take(const struct choice *c, struct rates *to, const struct tf_reading *r,
 		       uint64_t lost)
 {
+	uint64_t *const events[] = {&to->faults, &to->cr3_writes, &to->invlpgs};
+	uint64_t *const misses[] = {&to->misses};
+	uint64_t useful = without(r->cycles, lost);
+	/* Be the new looks as short as they may: work that seldom stays long would else be judged
+	 * by what it did before. */
+	sums_age(c, misses, 1, &to->miss_cycles, useful);
+	sums_age(c, events, 3, &to->event_cycles, useful);
 	if (r->event_cycles) {
-		uint64_t *const sum[] = {&to->faults, &to->cr3_writes, &to->invlpgs};
 		uint64_t cycles = without(r->event_cycles, lost);
-		make_room(sum, 3, &to->event_cycles, cycles << 8,
+		make_room(events, 3, &to->event_cycles, cycles << 8,
 			  (EVENTS_MS * c->conf.clock_khz) << 8);
 		to->faults += r->faults << 8;
 		to->cr3_writes += r->cr3_writes << 8;
 		to->invlpgs += r->invlpgs << 8;
 		to->event_cycles += cycles << 8;
 	}
-	/* Be the new looks as short as they may: work that seldom stays long would else be judged
-	 * by what it did before. */
-	uint64_t useful = without(r->cycles, lost);
-	age(c, &to->misses, useful);
-	age(c, &to->miss_cycles, useful);
 	if (r->counted_cycles) { /* all of them: nothing to be made up for by those before */
 		to->misses = r->tlb_misses << 8;
 		to->miss_cycles = r->counted_cycles << 8;

@@ -619,6 +619,24 @@ static void filling_is_paid_for(void **state)
 	}
 }
 
+/* A rate that nothing new is known of stays what it was, however long. */
+static void unseen_rates_stay(void **state)
+{
+	(void)state;
+	struct rig *g = start_choice(TF_GRAIN_SPACE, "dsp"); /* it does not change the mode */
+	const struct tf_reading unseen = {.cycles = 20000000};
+	struct tf_reading r = chase(TF_NESTED);
+	enter_space(g, 0, space(g, 0x210));
+	given(g, 0);
+	for (unsigned int k = 0; k < 10; k++)
+		(void)note(g, 0, &r);
+	for (unsigned int k = 0; k < 5000; k++) {
+		struct tf_verdict v = note(g, 0, &unseen);
+		assert_in_range(v.misses_per_s, 1450000, 1550000);
+	}
+	end(g);
+}
+
 /* Quiet work changes nothing, whatever mode it is in; nor do readings without time. */
 static void quiet_work(void **state)
 {
@@ -732,6 +750,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(follows_the_work),
 		cmocka_unit_test(leaving_forgets_misses),
 		cmocka_unit_test(filling_is_paid_for),
+		cmocka_unit_test(unseen_rates_stay),
 		cmocka_unit_test(quiet_work),
 		cmocka_unit_test(two_spaces),
 	};
