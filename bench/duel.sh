@@ -1,7 +1,9 @@
 #!/bin/bash
 # duel.sh [OPTION...] A B [CHOICE-OPTION...]: two ways of bench/choice.sh at the same time, each on a CPU of its own, which they
 # exchange from round to round; the ratio B/A of each work in each round, and its median. What the host of this machine
-# takes away, it takes from both: such ratios vary less than those of runs one after the other.
+# takes away, it takes from both: such ratios vary less than those of runs one after the other. Of B's phased
+# work also: when it came to the mode that the phase is faster in (shadow for chase and update, nested for the
+# others) where it was not in it, and switches that were wrong.
 #
 #   -n ROUNDS   (4; best an even number)
 #   -b DIR      B is run in this other clone of the project, for its two versions to be compared
@@ -65,4 +67,20 @@ done | jq -rs -L bench --arg a "$a" --arg b "$b" 'include "tables";
 	[group_by(.duel)[] | {(.[0].who): .[0].value, (.[1].who // "none"): .[1].value} | select(.a and .b)] |
 	select(length > 0) |
 	"\($key)  \($a) \(map(.a) | median | round3)  \($b) \(map(.b) | median | round3)  \($b)/\($a) \(map(.b / .a) | median | round3)  rounds \(map(.b / .a | round3) | join(" "))"'
+case $b in
+*cost* | *dsp*)
+	for ((i = 1; i <= rounds; i++)); do
+		jq -c 'select(.set == "phased")' "$other/build/bench/$name-$i-b.jsonl"
+	done | jq -rs -L bench 'include "tables"; include "decisions";
+		map((if .grain == "space" then
+			(stretches | map(select(.mark >= 27 and .mark <= 30))) as $s |
+			decisions_of(busiest($s[0].from; $s[-1].to)) else decisions end) |
+			map(select(.mark >= 27 and .mark <= 30) |
+				judged(if .mark % 2 == 0 then "shadow" else "nested" end))) | add // [] |
+		select(length > 0) | . as $all | [.[].late | numbers] as $late |
+		"decisions: \($late | length) in \(length) phases, median \($late | median // 0 | round) ms, " +
+		"\([$late[] | select(. <= 250)] | length) within 250 ms, latest \($late | max // 0 | round) ms, " +
+		"\([$all[] | select(.late == "never")] | length) never, \([$all[].wrong] | add) wrong"'
+	;;
+esac
 exit $bad
