@@ -39,4 +39,6 @@ cp -r "$cache/root/usr/lib/$python/." "$root/usr/lib/$python/"
 find engine -name '*.c' -printf '%s %p\n' | sort -k 1,1nr -k 2 | sed -n 5,12p | while read -r _ file; do
 	gcc -E -P -std=gnu11 -ffreestanding -Iinclude -Iengine "$file" -o "$root/src/$(basename "$file" .c).i"
 done
-initramfs_pack "$root" "$out"
+# Two that measure side by side may both pack it.
+initramfs_pack "$root" "$out.$$"
+mv "$out.$$" "$out"
