@@ -325,7 +325,7 @@ static void shadow_key(const struct explain *x, unsigned int level, gfn_t *f, st
 	const struct walk *w = &x->w;
 	*r = (struct role){.level = (uint8_t)level, .nxe = (x->cpu.r.efer >> 11) & 1};
 	if (level + 1u == w->levels) {
-		*f = gfn((x->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+		*f = shadow_root_frame(&x->cpu.r);
 	} else if (level >= w->leaf) {
 		*f = gfn((w->step[level + 1].entry & SPTE_ADDR) >> TF_PAGE_SHIFT);
 	} else {

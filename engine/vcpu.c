@@ -142,7 +142,7 @@ static void load_empty(struct op *op, struct tf_vcpu *v, hpa_t *root)
 static void see_to_gates(struct op *op, struct tf_vcpu *v, const struct mmu_mode *m, bool stopped)
 {
 	struct tf_vm *vm = v->vm;
-	const gfn_t root = gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	const gfn_t root = shadow_root_frame(&v->cpu.r);
 	if (v->gate.v && !stopped) {
 		gate_close(op, vm, v->gate);
 		v->gate = gfn(0);
@@ -179,7 +179,7 @@ static enum tf_status load(struct tf_vcpu *v, const struct mmu_mode *m, struct t
 		s = m->load(&op, v, root);
 		if (s != TF_E_NOENT)
 			break;
-		s = vm_back(&op, vm, v, gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT));
+		s = vm_back(&op, vm, v, shadow_root_frame(&v->cpu.r));
 		if (s == TF_OK)
 			continue;
 		if (s == TF_E_NOENT) {

@@ -210,9 +210,7 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 	s->at.tables = s->parts_all;
 	if (s->parts)
 		s->at.resident = s->parts_all * n / s->parts;
-	struct role role = {.level = 3, .nxe = (r->efer >> 11) & 1};
-	const struct shadow *top =
-		shadow_find(vm, g, gfn((r->cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT), role);
+	const struct shadow *top = shadow_find(vm, g, shadow_root_frame(r), shadow_root_role(r));
 	if (top)
 		count_shadowed(vm, g, top, &s->at);
 }

@@ -14,7 +14,6 @@ _Static_assert(sizeof(struct block) + TF_MAX_VCPUS * (sizeof(void *) + 4) <= TF_
 _Static_assert(sizeof(struct block) + 2 * (sizeof(void *) + 4) == 64, "a block with two groups");
 
 #define GIBS_IN_PAGE (TF_PAGE_SIZE / sizeof(struct gib))
-#define GIB_SHIFT    18 /* of frame numbers */
 
 static void *tree_page_new(struct memmap *m, unsigned int node)
 {
@@ -240,7 +239,7 @@ static void *child_of(struct memmap *m, void **at, unsigned int node)
 /* The GiB's sums; NULL: no memory for them. */
 static struct gib *gib_grow(struct memmap *m, gfn_t f, unsigned int node)
 {
-	uint64_t i = f.v >> GIB_SHIFT;
+	uint64_t i = f.v / GIB_FRAMES;
 	struct gib *page = child_of(m, (void **)&m->gibs[i / GIBS_IN_PAGE], node);
 	return page ? &page[i % GIBS_IN_PAGE] : NULL;
 }

@@ -354,7 +354,11 @@ void psc_clear(struct tf_vcpu *v);
 void shadow_prefill(struct tf_vm *vm, struct group *g, struct shadow *s, unsigned int from,
 		    unsigned int to);
 
-/* The role of a root's shadow. */
+/* CR3's frame, and the role of the shadow that it has as a root. */
+static inline gfn_t shadow_root_frame(const struct tf_regs *r)
+{
+	return gfn((r->cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+}
 struct role shadow_root_role(const struct tf_regs *r);
 /* Can the vCPU run on shadow tables: long mode with paging and CR0.WP? */
 bool shadow_is_possible(const struct tf_regs *r);

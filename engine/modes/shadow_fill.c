@@ -253,7 +253,7 @@ enum tf_status shadow_root(struct op *op, struct tf_vcpu *v, bool unread, struct
 {
 	struct tf_vm *vm = v->vm;
 	struct group *g = group_of(v);
-	gfn_t f = gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
+	gfn_t f = shadow_root_frame(&v->cpu.r);
 	*out = NULL;
 	if (!frame_is_backed(memmap_frame(&vm->map, f)))
 		return TF_E_NOENT;

@@ -21,8 +21,6 @@
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
-#include "base/mem.h"
-
 void shadow_note_change(struct group *g, const struct shadow *s, unsigned int i)
 {
 	struct shadow_cache *c = &g->shadows;
@@ -47,11 +45,6 @@ uint16_t kept_pcid(const struct tf_vcpu *v)
 {
 	const uint64_t cr4_pcide = UINT64_C(1) << 17;
 	return v->cpu.r.cr4 & cr4_pcide ? v->cpu.r.cr3 & 0xfff : 0;
-}
-
-static gfn_t current_root(const struct tf_vcpu *v)
-{
-	return gfn((v->cpu.r.cr3 & SPTE_ADDR) >> TF_PAGE_SHIFT);
 }
 
 static struct kept *find(struct tf_vcpu *v, uint16_t pcid)
@@ -82,7 +75,7 @@ void kept_forget_pcid(struct tf_vcpu *v, uint16_t pcid)
 bool kept_has_current(struct tf_vcpu *v)
 {
 	const struct kept *k = find(v, kept_pcid(v));
-	return k && k->root.v == current_root(v).v;
+	return k && k->root.v == shadow_root_frame(&v->cpu.r).v;
 }
 
 void kept_leave(struct tf_vcpu *v)
@@ -124,7 +117,8 @@ static struct kept *place(struct tf_vcpu *v, uint16_t pcid)
 void kept_enter(struct tf_vcpu *v)
 {
 	struct kept *k = place(v, kept_pcid(v));
-	*k = (struct kept){.root = current_root(v), .pcid = kept_pcid(v), .valid = true};
+	*k = (struct kept){
+		.root = shadow_root_frame(&v->cpu.r), .pcid = kept_pcid(v), .valid = true};
 	v->kept_now = k;
 }
 

@@ -125,13 +125,11 @@ static void own_exit(struct vcpu *v, uint64_t cycles)
 	}
 }
 
-/* What an exit takes beyond this, metering apart, the machine was taken away for. */
-#define EXIT_MOST_US 500u
-
+/* What an exit takes beyond the longest, metering apart, the machine was taken away for. */
 void meter_entry(struct vcpu *v, uint64_t cycles)
 {
 	struct meter *m = &v->meter;
-	uint64_t work = m->work.cycles - m->told_work, most = us(EXIT_MOST_US) + work;
+	uint64_t work = m->work.cycles - m->told_work, most = us(LONGEST_US) + work;
 	uint64_t stolen = cycles > most ? cycles - most : 0;
 
 	m->told_work = m->work.cycles;

@@ -100,6 +100,14 @@ static struct tf_verdict verdict(struct rig *g, unsigned int cpu)
 	return v;
 }
 
+/* The vCPU goes over to a space that has nothing to sample. */
+static void lets_go(struct rig *g, unsigned int cpu, uint64_t space)
+{
+	assert_true(hw_write_cr3(&g->hw.cpu[cpu], space));
+	assert_true(hw_enter(&g->hw.cpu[cpu]));
+	assert_false(sample_begin(g, cpu));
+}
+
 /* Distinct pages that the sample says were touched. */
 static uint64_t found(struct rig *g)
 {
@@ -242,9 +250,7 @@ static void large_leaves_come_back(void **state)
 	}
 	assert_in_range(most, whole + 1, whole + 2); /* two blocks */
 	/* Another space, which has nothing to sample. */
-	assert_true(hw_write_cr3(&g->hw.cpu[0], other));
-	assert_true(hw_enter(&g->hw.cpu[0]));
-	assert_false(sample_begin(g, 0));
+	lets_go(g, 0, other);
 	assert_int_equal(tables_now(g), whole);
 	check(g);
 	end(g);
@@ -269,17 +275,13 @@ static void a_gib_waits_for_others(void **state)
 	assert_true(sample_begin(g, 0));
 	assert_true(tables_now(g) > whole);
 	/* vCPU 1 goes over to a space that has nothing to sample, and lets go of what it cut up. */
-	assert_true(hw_write_cr3(&g->hw.cpu[1], other));
-	assert_true(hw_enter(&g->hw.cpu[1]));
-	assert_false(sample_begin(g, 1));
+	lets_go(g, 1, other);
 	assert_true(tables_now(g) > whole);
 	for (unsigned int k = 0; k < 64; k++)
 		assert_int_equal(touch(g, 1, KERNEL + k * PAGE, 0, 0).end, HW_DONE);
 	sample_end(g, 0);
 	assert_int_equal(found(g), 0);
-	assert_true(hw_write_cr3(&g->hw.cpu[0], other));
-	assert_true(hw_enter(&g->hw.cpu[0]));
-	assert_false(sample_begin(g, 0));
+	lets_go(g, 0, other);
 	assert_int_equal(tables_now(g), whole);
 	check(g);
 	end(g);
