@@ -126,11 +126,20 @@ check_scripts() {
 	shellcheck -S warning "${scripts[@]}" || finding "shellcheck has something to say"
 }
 
+# A mistake that no longer fits is found here in a second, and not after the minutes that all of them take.
+check_mistakes() {
+	local p
+	for p in tests/mistakes/*.patch; do
+		patch -p1 -s --dry-run <"$p" >/dev/null || finding "$p: it does not fit the engine any more"
+	done
+}
+
 mkdir -p build
 check_format
 check_heads
 check_floors
 check_words
 check_scripts
+check_mistakes
 echo "lint: ${#c_files[@]} C files, ${#all_files[@]} files in all, $found findings"
 [ $found = 0 ]
