@@ -54,6 +54,8 @@ static enum exit_reason reason(struct exit *e, struct vmcb *b)
 		return EXIT_INTERRUPT;
 	case VMEXIT_NMI:
 		return EXIT_NMI;
+	case VMEXIT_VINTR:
+		return EXIT_WINDOW;
 	case VMEXIT_IRET:
 		iret(b);
 		return EXIT_NMI_OPEN;

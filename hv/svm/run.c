@@ -62,14 +62,17 @@ static void follow_mode(struct vcpu *v)
  * the moment it can, at once or later, without an exit. (Injecting it as an event has no advantage,
  * and QEMU 7.2 keeps such a vector as a pending exception: when another thread stops the CPU right
  * then, it is delivered twice.) Where such an interrupt would be late, it is injected if the guest
- * can take it now. */
+ * can take it now, and else waits for an exit right before the guest would take it. */
 static void put_event(struct vcpu *v)
 {
 	struct vmcb_control *c = &vmcb_of(v)->ctl;
+	bool injects = svm_cpu.virq_late && !v->event && guest_takes_interrupts(&v->guest);
 
 	c->event_inj = v->event;
 	c->int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
-	if (v->virq >= 0 && svm_cpu.virq_late && !v->event && guest_takes_interrupts(&v->guest))
+	c->intercept1 = with(c->intercept1, INT1_VINTR,
+			     v->virq >= 0 && svm_cpu.virq_late && !injects);
+	if (v->virq >= 0 && injects)
 		c->event_inj = EVENT_VALID | EVENT_TYPE_INTR | (uint64_t)v->virq;
 	else if (v->virq >= 0)
 		c->int_ctl |= V_IRQ | V_IGN_TPR | (uint64_t)(v->virq >> 4) << V_PRIO_SHIFT |
@@ -143,7 +146,7 @@ static void take_event(struct vcpu *v)
 		if (cut)
 			info = 0;
 	}
-	v->exit.taken = !cut && !(c->int_ctl & V_IRQ);
+	v->exit.taken = !cut && !(c->int_ctl & V_IRQ) && !(c->intercept1 & INT1_VINTR);
 	v->exit.event = info;
 	v->exit.cr8 = (uint8_t)(c->int_ctl & V_TPR_MASK);
 }
