@@ -70,8 +70,8 @@ static void put_event(struct vcpu *v)
 
 	c->event_inj = v->event;
 	c->int_ctl = V_INTR_MASKING | lapic_cr8(&v->apic);
-	c->intercept1 = with(c->intercept1, INT1_VINTR,
-			     v->virq >= 0 && svm_cpu.virq_late && !injects);
+	c->intercept1 =
+		with(c->intercept1, INT1_VINTR, v->virq >= 0 && svm_cpu.virq_late && !injects);
 	if (v->virq >= 0 && injects)
 		c->event_inj = EVENT_VALID | EVENT_TYPE_INTR | (uint64_t)v->virq;
 	else if (v->virq >= 0)
