@@ -3,7 +3,10 @@
 # switch, vm, mmap, and numa when it has several nodes) for so long in each mode, and then must have no complaint
 # in its log, a good end, and tables within their bound. OPTIONS go to "twofold run", for instance
 # "--nodes 2 --groups vcpu --regroup-every 50".
-# Defaults: 10 minutes, 4 CPUs, nested,shadow. The mode "none" is the same without a hypervisor.
+# Defaults: 10 minutes, 4 CPUs, nested,shadow. The mode "none" is the same without a hypervisor. From the environment:
+# MEM (MiB), LIMIT (seconds of real time; on an emulated machine as slow as Bochs's the guest's minutes are long):
+#
+#   MEM=1500 LIMIT=2400 bench/stress.sh -m 5 -c 2 -M shadow -- --machine bochs-intel --nodes 2 --switch-every 20
 #
 # Logs and numbers: build/stress/MODE.log and .json (with OPTIONS, their words in the names). Status 1 when
 # something is wrong.
@@ -20,7 +23,7 @@ while getopts m:c:M: option; do
 	c) cpus=$OPTARG ;;
 	M) modes=$OPTARG ;;
 	*)
-		sed -n '2,6s/^# //p' "$0" >&2
+		sed -n '2,9s/^# \?//p' "$0" >&2
 		exit 64
 		;;
 	esac
@@ -30,12 +33,12 @@ name=$(printf '%s' "$*" | tr -c 'a-z0-9' -)
 
 # The engine's bound on shadow tables when the embedder gives none; in tables of 12 KiB.
 bound=8192
-mem=1024
+mem=${MEM:-1024}
 # The numa stressor moves all of a process's pages to one node.
-[ $# = 0 ] || mem=3072
+[ $# = 0 ] || mem=${MEM:-3072}
 build=build/stress
 seconds=$(awk -v m="$minutes" 'BEGIN { print int(m * 60) }')
-limit=$((seconds * 2 + 120))
+limit=${LIMIT:-$((seconds * 2 + 120))}
 bad=0
 mkdir -p $build
 [ $build/initramfs.cpio -nt bench/stress/init ] ||

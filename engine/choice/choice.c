@@ -255,7 +255,6 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 {
 	const struct tf_costs *k = &c->conf.costs;
 	uint64_t lost = measured_loss(c, r);
-	uint64_t missing = u->at.resident > u->at.shadowed ? u->at.resident - u->at.shadowed : 0;
 
 	*a = (struct account){
 		.conf = &c->conf, .key = u->key, .mode = u->mode, .shared = c->shared};
@@ -284,9 +283,9 @@ static void account_make(struct choice *c, struct unit *u, const struct tf_vcpu 
 		a->shadow_loss = corrected(c, u, events_cost(c, rates, a->useful));
 	}
 	/* A fault for each leaf table, which fills it; or links it, where it has a shadow. */
-	uint64_t fill = missing * k->fill + u->at.tables * k->exit;
+	uint64_t fill = u->at.missing * k->fill + u->at.tables_used * k->exit;
 	if (u->mode == TF_NESTED)
-		u->fill = u->at.tables ? fill / u->at.tables : 0;
+		u->fill = u->at.tables_used ? fill / u->at.tables_used : 0;
 	if (c->fill_predicted) /* what such predictions were worth */
 		fill = scale(fill, c->fill_actual, c->fill_predicted);
 	a->price_shadow = c->stop[TF_SHADOW] + fill;

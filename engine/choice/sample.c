@@ -21,11 +21,12 @@
 #include "modes/mode.h"
 #include "modes/shadow.h"
 
-#define TABLES	  8u  /* leaf tables in a sample */
-#define PAGES	  4u  /* pages of each */
-#define SCAN_MAX  96u /* guest tables that are looked through for them */
-#define SET_LASTS 6u  /* samples with the same pages: how many are mapped tells the price */
-#define ENTRIES	  512u
+#define TABLES	   16u /* leaf tables in a sample */
+#define PAGES	   4u  /* pages of each */
+#define SCAN_MAX   96u /* guest tables that are looked through for them */
+#define SET_LASTS  8u  /* samples with the same pages: how many are mapped tells the price */
+#define USED_LOOKS 3u  /* ... after which what none has found in use is not counted for it */
+#define ENTRIES	   512u
 
 #define X_P  (UINT64_C(1) << 0)
 #define X_U  (UINT64_C(1) << 2)
@@ -42,7 +43,9 @@ struct part {
 	uint64_t gva; /* first address */
 	gfn_t f;      /* of the table; large: of the page */
 	bool large;
-	unsigned int n; /* accessed entries; large: 1 */
+	unsigned int n;	       /* accessed entries; large: 1 */
+	unsigned int shadowed; /* of these, about */
+	bool used;	       /* a sample has found a page of it in use */
 	unsigned int pages;
 	struct page page[PAGES];
 };
@@ -53,7 +56,7 @@ struct sampler {
 	bool open;
 	/* The set: */
 	uint64_t cr3, stack;
-	unsigned int age;
+	unsigned int age, looks; /* samples of it that were begun; that were told */
 	struct group *group;
 	uint64_t parts_all; /* that the parts were chosen from */
 	unsigned int parts;
@@ -107,7 +110,7 @@ static void scan(struct tf_vm *vm, struct sampler *s, const uint64_t *table, uns
 	const unsigned int entries = level == 3 ? ENTRIES / 2 : ENTRIES;
 	const unsigned int from = level > 1 ? chance(s, entries) : 0;
 	for (unsigned int k = 0; k < entries; k++) {
-		unsigned int i = (from + k) % entries;
+		unsigned int i = (from + k) & (entries - 1);
 		uint64_t e = entry_read(&table[i]);
 		uint64_t at = va | (uint64_t)i << (TF_PAGE_SHIFT + 9 * level);
 		if ((e & (X_P | X_U)) != (X_P | X_U))
@@ -167,23 +170,19 @@ static void set_release(struct op *op, struct tf_vm *vm, struct group *g, struct
 	s->cr3 = 0;
 }
 
-/* Count the shadow leaves that hang under the root's user half. */
-static void count_shadowed(struct tf_vm *vm, struct group *g, const struct shadow *s,
-			   struct footprint *at)
+/* How many leaves the shadow of a part has. */
+static unsigned int count_shadowed(struct tf_vm *vm, struct group *g, const struct shadow *s,
+				   const struct part *p)
 {
-	const unsigned int words = s->role.level == 3 ? ENTRIES / 128 : ENTRIES / 64;
-	if (s->role.level == 0 || s->role.direct) {
-		at->shadowed += s->count;
-		return;
+	while (s && s->role.level > 0 && !s->role.direct) {
+		unsigned int i = gva_index(gva(p->gva), s->role.level);
+		if (!bit_get(s->present, i))
+			return 0;
+		if (!spte_is_table(s, entry_read(&s->spt[i])))
+			return 1;
+		s = shadow_child(vm, g, s, i);
 	}
-	for (unsigned int w = 0; w < words; w++)
-		for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
-			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
-			if (spte_is_table(s, entry_read(&s->spt[i])))
-				count_shadowed(vm, g, shadow_child(vm, g, s, i), at);
-			else
-				at->shadowed++;
-		}
+	return s ? s->count : 0;
 }
 
 static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r, struct sampler *s)
@@ -199,20 +198,19 @@ static void set_choose(struct op *op, struct tf_vcpu *v, const struct tf_regs *r
 		return;
 	s->group = g;
 	s->cr3 = r->cr3;
-	s->age = 0;
+	s->age = s->looks = 0;
 	scan(vm, s, root, 3, 0, &left);
 	s->stack = entry_read(&root[s->stack]) & SPTE_ADDR;
+	const struct shadow *top = shadow_find(vm, g, shadow_root_frame(r), shadow_root_role(r));
 	uint64_t n = 0;
 	for (unsigned int i = 0; i < s->parts; i++) {
 		choose_pages(vm, s, &s->part[i]);
+		s->part[i].shadowed = count_shadowed(vm, g, top, &s->part[i]);
 		n += s->part[i].n;
 	}
 	s->at.tables = s->parts_all;
 	if (s->parts)
 		s->at.resident = s->parts_all * n / s->parts;
-	const struct shadow *top = shadow_find(vm, g, shadow_root_frame(r), shadow_root_role(r));
-	if (top)
-		count_shadowed(vm, g, top, &s->at);
 }
 
 /* ---- the bits ---- */
@@ -348,6 +346,22 @@ bool tf_sample_begin(struct tf_vcpu *v, const struct tf_regs *r)
 	return s->open;
 }
 
+/* What shadow tables would have to be filled for: all that is there, until some samples have found
+ * nothing of a part in use. */
+static void footprint_of_used(struct sampler *s)
+{
+	uint64_t parts = 0, missing = 0;
+	for (unsigned int i = 0; i < s->parts; i++) {
+		const struct part *p = &s->part[i];
+		if (s->looks >= USED_LOOKS && !p->used)
+			continue;
+		parts++;
+		missing += p->n > p->shadowed ? p->n - p->shadowed : 0;
+	}
+	s->at.tables_used = s->parts ? s->parts_all * parts / s->parts : 0;
+	s->at.missing = s->parts ? s->parts_all * missing / s->parts : 0;
+}
+
 void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 {
 	struct sampler *s = v->sampler;
@@ -361,6 +375,7 @@ void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 		s->group == g && s->mode == v->running && s->root == v->root && cycles != 0;
 	vm_op_begin(&op, v->vm);
 	group_lock(&op, g);
+	s->looks += counts;
 	for (unsigned int i = 0; i < s->parts && counts; i++) {
 		struct part *p = &s->part[i];
 		uint64_t touched = 0;
@@ -368,7 +383,10 @@ void tf_sample_end(struct tf_vcpu *v, uint64_t cycles)
 			touched += is_accessed(&op, v, p, &p->page[k]);
 		if (p->pages)
 			pages += p->n * touched * s->parts_all / (p->pages * s->parts);
+		p->used |= touched != 0;
 	}
+	if (counts)
+		footprint_of_used(s);
 	sample_close(s);
 	group_unlock(&op, g);
 	vm_op_end(&op, v->vm);

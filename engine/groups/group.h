@@ -127,7 +127,9 @@ struct rates {
 struct footprint {
 	uint64_t resident; /* pages that the guest maps and has accessed */
 	uint64_t tables;   /* leaf tables, and large pages, that these are in */
-	uint64_t shadowed; /* pages that shadow leaves map */
+	/* What of it is in use, as far as samples tell: */
+	uint64_t tables_used;
+	uint64_t missing; /* pages that no shadow leaf maps */
 };
 
 /* A vCPU's part of the choice of modes. */

@@ -305,6 +305,16 @@ static void mode_nested_protect(struct op *op, struct tf_vm *vm, struct group *g
 		drop_leaf(op, vm, g, f, level);
 }
 
+/* Has each page of a cut block been accessed, by its leaf or by its frame's word? */
+static bool all_accessed(struct tf_vm *vm, const struct fmt *fmt, const uint64_t *leaf, gfn_t f)
+{
+	for (unsigned int i = 0; i < FMT_ENTRIES; i++)
+		if (!fmt_is_accessed(fmt, entry_read(&leaf[i])) &&
+		    !(frame_word(memmap_frame(&vm->map, gfn(f.v + i))) & FRAME_ACCESSED))
+			return false;
+	return true;
+}
+
 void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 {
 	struct age_sink old = age_sink(vm, g);
@@ -319,9 +329,18 @@ void nested_relax(struct op *op, struct tf_vm *vm, struct group *g, gfn_t f)
 	if (level > 0 ? level >= w.level
 		      : w.level == 0 && fmt_kind(g->nested.fmt, 0, e) != FMT_LEAF)
 		return;
-	/* Nobody has accessed what the larger leaf adds. */
-	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to,
-				     w.perm & ~(unsigned int)PERM_A, &old.sink, NULL);
+	struct table_sink *sink = &old.sink;
+	unsigned int perm = w.perm & ~(unsigned int)PERM_A;
+	/* Nobody has accessed what the larger leaf adds; unless all of it was accessed, as after a
+	 * sample in a leaf that was: then the larger leaf tells it, and not each frame's word. But
+	 * another's sample in it would take that for an access of its own. */
+	if (merge == 2 && w.level == 1 && level == 0 &&
+	    all_accessed(vm, g->nested.fmt, table_lookup(&g->nested, w.at, &level),
+			 gfn(w.at >> TF_PAGE_SHIFT))) {
+		perm |= PERM_A;
+		sink = NULL;
+	}
+	enum tf_status s = table_map(op, &g->nested, w.at, w.level, w.to, perm, sink, NULL);
 	TF_ASSERT(vm->h, s == TF_OK); /* its table is there: nothing is allocated */
 }
 

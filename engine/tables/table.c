@@ -45,7 +45,8 @@ static void reap(struct op *op, struct table *t, uint64_t page, unsigned int lev
 		 struct table_sink *old)
 {
 	uint64_t *p = table_page(t, page);
-	for (unsigned int i = 0; i < FMT_ENTRIES; i++, at += fmt_size(t->fmt, level)) {
+	const unsigned int n = level || old ? FMT_ENTRIES : 0; /* there are leaves only */
+	for (unsigned int i = 0; i < n; i++, at += fmt_size(t->fmt, level)) {
 		uint64_t e = entry_read(&p[i]);
 		enum fmt_kind kind = fmt_kind(t->fmt, level, e);
 		if (kind == FMT_TABLE)

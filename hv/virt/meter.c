@@ -32,20 +32,22 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 #define CR3_SPACE 0x7ffffffffffff000ull
 
 #define PERIOD_MS 20u
-#define QUIET_MS  80u /* ... where next to no TLB misses are known: a sample tells of more */
+#define QUIET_MS  80u /* ... where a change could not pay sooner: a sample tells of more */
+#define SOON_MS	  2u  /* ... after a sample in such a time */
 #define TIMER_MS  5u  /* after the period: a guest that has a tick is read at that */
 #define SAMPLE_MS 5u  /* between samples, at least */
 /* That one lasts, over exits in quick succession, such as a tick's. */
 #define SAMPLE_LEAST_US 250u
 #define CHANGE_MS	8u   /* that one waits for its address space, at most */
+#define CHANGES_MOST	4u   /* ... and so many changes to others: then it takes that one */
+#define HURRY_SAMPLES	4u   /* that do not wait for what was spent */
 #define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
 #define SKIP_MOST	3u
 #define LIMIT_LEAST	4u
 #define LIMIT_MOST	64u
 #define LONGEST_US	500u
-#define WINDOW_LEAST_US 200u
-#define WINDOW_MOST_US	4000u
+#define WINDOW_US	4000u
 
 static uint64_t ms(uint64_t n)
 {
@@ -414,6 +416,42 @@ static void leave_out(struct vcpu *v, bool leaves)
 	restart(v);
 }
 
+/* The next reading is due when the regret may have come to the price. On shadow tables losses come
+ * suddenly; and where the CPU counts, readings alone tell of changes. */
+static uint64_t period(const struct vcpu *v, const struct tf_verdict *d)
+{
+	uint64_t left, due;
+
+	if (v->shadow || d->switched || v->meter.source->read)
+		return ms(PERIOD_MS);
+	if (v->meter.quiet || d->nested_ppm <= d->shadow_ppm)
+		return ms(QUIET_MS);
+	left = d->price > d->regret ? d->price - d->regret : 0;
+	due = pace_scale(left, 1000000, d->nested_ppm - d->shadow_ppm);
+	return due < ms(PERIOD_MS) ? ms(PERIOD_MS) : due > ms(QUIET_MS) ? ms(QUIET_MS) : due;
+}
+
+/* What a verdict on nested tables says of how to go on metering. */
+static void adapt(struct vcpu *v, const struct tf_verdict *d)
+{
+	struct meter *m = &v->meter;
+	bool was_quiet = m->quiet, more = d->nested_ppm > 2 * m->known_ppm;
+
+	m->quiet = m->source->begin && d->nested_ppm < PACE_PPM;
+	m->period = period(v, d);
+	m->known_ppm = d->nested_ppm;
+	if (was_quiet && !m->quiet)
+		m->window_at = m->now;
+	/* The work seems to have changed: a few samples more now, on credit. */
+	if (v->shadow || m->quiet || !more || !m->source->begin ||
+	    m->pace.free_at > m->now + ms(QUIET_MS))
+		return;
+	m->hurry = HURRY_SAMPLES;
+	m->sample_at = m->now;
+	m->skip = 0;
+	m->waits = false;
+}
+
 /* `leaves`: the exit is the one by which an address space leaves its shadow tables. */
 static void note(struct vcpu *v, bool leaves)
 {
@@ -438,9 +476,7 @@ static void note(struct vcpu *v, bool leaves)
 	}
 	vcpu_read_regs(v, &regs);
 	tf_choice_note(v->mmu, &regs, &r, &d);
-	m->quiet = m->source->begin && d.nested_ppm < PACE_PPM;
-	if (!m->quiet && m->window_at > m->now + ms(PERIOD_MS))
-		m->window_at = m->now;
+	adapt(v, &d);
 	spend(v, x86_rdtsc() - began);
 	if (d.mode != wanted)
 		virt_switch(wanted, d.mode);
@@ -469,11 +505,15 @@ static void sample_end(struct vcpu *v)
 	m->sample_count++;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->skip = (unsigned int)chance(m, SKIP_MOST + 1);
+	if (m->hurry) {
+		m->sample_at = m->now;
+		m->skip = 0;
+	}
 	spend(v, x86_rdtsc() - began);
 	if (m->due > m->now + ms(PERIOD_MS)) { /* what it found holds from now on */
 		restart(v);
 		m->untold = 0;
-		m->due = m->now + ms(PERIOD_MS);
+		m->due = m->now + ms(SOON_MS);
 	}
 }
 
@@ -497,6 +537,7 @@ static void sample_begin(struct vcpu *v)
 	struct meter *m = &v->meter;
 
 	m->waits = false;
+	m->hurry -= m->hurry > 0;
 	m->sample_at = m->now + ms(SAMPLE_MS);
 	m->samples = m->source->begin(v);
 	m->sample_began = m->now;
@@ -515,7 +556,7 @@ static void window_begin(struct vcpu *v, uint64_t now)
 		limit = LIMIT_LEAST;
 	if (limit > LIMIT_MOST)
 		limit = LIMIT_MOST;
-	window_open(&m->window, now, (unsigned int)limit, us(WINDOW_LEAST_US), us(WINDOW_MOST_US));
+	window_open(&m->window, now, (unsigned int)limit, us(WINDOW_US));
 	m->window_count++;
 	vcpu_forget_insns(v);
 }
@@ -525,9 +566,10 @@ static void window_end(struct vcpu *v)
 	struct meter *m = &v->meter;
 
 	m->covered = window_close(&m->window, m->now);
-	/* Once in a reading, at a time of chance. Where nested tables lose nothing that would pay
-	 * for metering, it does not matter what shadow tables would: that is left to samples. */
-	m->window_at = m->due + chance(m, ms(PERIOD_MS) / 2) + (m->quiet ? ms(2 * QUIET_MS) : 0);
+	/* The next comes at a time of chance. Where nested tables lose nothing that would pay for
+	 * metering, it does not matter what shadow tables would: that is left to samples. */
+	m->window_at = m->now + ms(PERIOD_MS) + chance(m, ms(PERIOD_MS) / 2) +
+		       (m->quiet ? ms(2 * QUIET_MS) : 0);
 	virt_intercept(v);
 }
 
@@ -580,7 +622,7 @@ static void look_later(struct vcpu *v)
 	}
 	if (m->waits)
 		sample = m->sample_began + ms(CHANGE_MS);
-	if (m->source->begin && sample < m->pace.free_at)
+	if (m->source->begin && sample < m->pace.free_at && !m->hurry)
 		sample = m->pace.free_at;
 	if (window < m->pace.free_at)
 		window = m->pace.free_at;
@@ -612,7 +654,6 @@ void meter_start(struct vcpu *v)
 	m->source = pmc_start(&m->pmc, &cpu) ? &counters : &sampling;
 	m->pace.wait_most = ms(WAIT_MS);
 	m->event_cost = 3 * vm.costs.exit;
-	m->window.next = us(WINDOW_MOST_US) / 4;
 	m->due = ms(PERIOD_MS);
 	m->window_at = chance(m, ms(PERIOD_MS) / 2);
 	restart(v);
@@ -634,10 +675,11 @@ static void begin_later(struct vcpu *v, bool common)
 		return;
 	if (m->skip) {
 		m->skip--;
-	} else if (m->waits || chance(m, 2)) {
+	} else if (m->waits || m->hurry || chance(m, 2)) {
 		m->begins |= BEGIN_SAMPLE;
 	} else {
 		m->waits = true;
+		m->changes = 0;
 		m->waits_for = v->guest.cr3 & CR3_SPACE;
 		m->sample_began = m->now;
 		virt_intercept(v);
@@ -664,12 +706,12 @@ void meter_exit(struct vcpu *v)
 	}
 	if (m->now >= m->due) {
 		note(v, false);
-		m->due = m->now + ms(m->quiet && !v->shadow ? QUIET_MS : PERIOD_MS);
+		m->due = m->now + m->period;
 		m->timer = 0;
 	}
 	if (!m->timer)
 		timer_set(v);
-	if (pace_is_free(&m->pace, m->now) && !v->goes_over)
+	if ((pace_is_free(&m->pace, m->now) || m->hurry) && !v->goes_over)
 		begin_later(v, common);
 	look_later(v);
 }
@@ -717,7 +759,8 @@ void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 	clock_set(v);
 	if (v->meter.samples)
 		sample_end(v);
-	if (v->meter.waits && changes && (to & CR3_SPACE) == v->meter.waits_for)
+	if (v->meter.waits && changes &&
+	    ((to & CR3_SPACE) == v->meter.waits_for || ++v->meter.changes >= CHANGES_MOST))
 		v->meter.begins |= BEGIN_SAMPLE;
 	if (changes && cmdline.grain == TF_GRAIN_SPACE)
 		space_changes(v);

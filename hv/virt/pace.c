@@ -13,15 +13,12 @@ void pace_spend(struct pace *p, uint64_t now, uint64_t cycles)
 		p->free_at = now + p->wait_most;
 }
 
-void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t least, uint64_t most)
+void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t length)
 {
-	uint64_t length = w->next < least ? least : w->next > most ? most : w->next;
-
 	*w = (struct window){
 		.open = true,
 		.began = now,
 		.length = length,
-		.next = length,
 		.last = now,
 		.limit = limit,
 	};
@@ -58,10 +55,6 @@ uint64_t window_close(struct window *w, uint64_t now)
 	/* The last of `limit` events was waited for: one less came in as much time as any. */
 	if (full && w->total > 1)
 		covered = covered * w->total / (w->total - 1);
-	if (full)
-		w->next = w->length / 2;
-	else if (w->total < w->limit / 4 && covered == w->length)
-		w->next = w->length * 2;
 	return covered;
 }
 

@@ -33,23 +33,21 @@ enum window_event { WINDOW_FAULT, WINDOW_CR3, WINDOW_INVLPG, WINDOW_EVENTS };
 
 /* A short time in which events exit that otherwise would not.
  *
- * Its length is chosen beforehand, and events after it are not counted, though it ends only at the
+ * Its length is given beforehand, and events after it are not counted, though it ends only at the
  * first exit after it: so neither a burst nor a lull that ends it changes what it tells. Only
- * `limit` many events end it early, for they cost; the next one is then shorter, so that bursts,
- * too, are seen at their true share of the time. */
+ * `limit` many events end it early, for they cost. */
 struct window {
 	bool open;
 	uint64_t began;
-	uint64_t length;    /* of this one */
-	uint64_t next;	    /* of the next one */
+	uint64_t length;
 	uint64_t last;	    /* when the last event came that counts */
 	unsigned int limit; /* events that end it */
 	unsigned int total;
 	unsigned int count[WINDOW_EVENTS];
 };
 
-/* Lengths lie between these, in cycles. `limit`: at least 1. */
-void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t least, uint64_t most);
+/* `length` in cycles; `limit`: at least 1. */
+void window_open(struct window *w, uint64_t now, unsigned int limit, uint64_t length);
 void window_count(struct window *w, uint64_t now, enum window_event e);
 /* Should it be closed? */
 bool window_is_over(const struct window *w, uint64_t now);

@@ -199,6 +199,28 @@ static void resident(void **state)
 	}
 }
 
+/* The way to shadow tables is priced by what is in use, when some samples have told what is. */
+static void price_by_use(void **state)
+{
+	(void)state;
+	for (unsigned int backing = 0; backing < 3; backing++) {
+		uint64_t root, price[4];
+		struct rig *g = begin_in(TF_NESTED, backing, false, &root);
+		for (unsigned int n = 0; n < 4; n++) {
+			assert_true(sample_begin(g, 0));
+			for (unsigned int i = 0; i < PER; i++)
+				load(g, 0, page_va(i));
+			sample_end(g, 0);
+			price[n] = verdict(g, 0).price;
+		}
+		assert_int_equal(price[0], price[1]);
+		assert_in_range(price[2], 1, price[1] / 2);
+		assert_int_equal(price[3], price[2]);
+		check(g);
+		end(g);
+	}
+}
+
 /* A large page is one translation, not 512: touched all over or once. */
 static void large_page(void **state)
 {
@@ -215,7 +237,7 @@ static void large_page(void **state)
 			if (found(g) > most)
 				most = found(g);
 		}
-		assert_in_range(most, 1, 2); /* one of eleven parts; eight are looked at */
+		assert_in_range(most, 1, 2); /* one of eleven parts */
 		check(g);
 		end(g);
 	}
@@ -319,6 +341,30 @@ static void accessed_bits_stay(void **state)
 		check(g);
 		end(g);
 	}
+}
+
+/* What was accessed while a leaf was in pieces is told when it is whole again, and nothing else. */
+static void accessed_bits_of_pieces(void **state)
+{
+	(void)state;
+	if (variant.nested == TF_EPT_NO_AD)
+		return; /* leaves are there or not: they come back whole */
+	uint64_t root, bits[2048 / 64];
+	struct rig *g = begin_in(TF_NESTED, 1, false, &root);
+	uint64_t other = g->next;
+	g->next += PAGE;
+	put(g, other + 8 * 256, get(g, ROOT + 8 * 256));
+	assert_true(sample_begin(g, 0));
+	sample_end(g, 0);
+	assert_int_equal(tf_accessed_read(g->vm, gpa(0), 8 * MIB, bits), TF_OK);
+	for (unsigned int i = 0; i < PAGES; i += 3)
+		load(g, 0, page_va(i));
+	lets_go(g, 0, other);
+	assert_int_equal(tf_accessed_read(g->vm, gpa(0), 8 * MIB, bits), TF_OK);
+	for (unsigned int i = 0; i < PAGES; i++)
+		assert_int_equal(bit(bits, page_gpa(i) / PAGE), i % 3 == 0);
+	check(g);
+	end(g);
 }
 
 /* The leaf that is sampled maps another frame than the guest's entry names by now: the guest has
@@ -561,10 +607,12 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(estimate),
 		cmocka_unit_test(resident),
+		cmocka_unit_test(price_by_use),
 		cmocka_unit_test(large_page),
 		cmocka_unit_test(large_leaves_come_back),
 		cmocka_unit_test(a_gib_waits_for_others),
 		cmocka_unit_test(accessed_bits_stay),
+		cmocka_unit_test(accessed_bits_of_pieces),
 		cmocka_unit_test(accessed_bits_of_what_is_mapped),
 		cmocka_unit_test(invisible),
 		cmocka_unit_test(void_samples),
