@@ -37,7 +37,7 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 #define TIMER_MS  5u  /* after the period: a guest that has a tick is read at that */
 #define SAMPLE_MS 5u  /* between samples, at least */
 /* That one lasts, over exits in quick succession, such as a tick's. */
-#define SAMPLE_LEAST_US 250u
+#define SAMPLE_LEAST_US 1000u
 #define CHANGE_MS	8u   /* that one waits for its address space, at most */
 #define CHANGES_MOST	4u   /* ... and so many changes to others: then it takes that one */
 #define HURRY_SAMPLES	4u   /* that do not wait for what was spent */
