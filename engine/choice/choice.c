@@ -335,6 +335,16 @@ static void verdict_fill(const struct choice *c, const struct unit *u, const str
 	};
 }
 
+/* So long must events have been looked for, of late, before a unit goes to shadow tables: of one of
+ * which nothing is known it would seem that they cost it nothing. */
+#define EVENTS_LEAST_US 1000u
+
+static bool events_are_known(const struct choice *c, const struct unit *u, const struct rates *r)
+{
+	return u->mode == TF_SHADOW ||
+	       r->event_cycles >> 8 >= EVENTS_LEAST_US * c->conf.clock_khz / 1000;
+}
+
 /* The mode that the vCPU ran in, as far as its unit is concerned. */
 static enum tf_mode mode_ran(const struct tf_vcpu *v)
 {
@@ -371,8 +381,10 @@ void tf_choice_note(struct tf_vcpu *v, const struct tf_regs *regs, const struct 
 	 * impossible there is no choice. */
 	bool counts = ran == u->mode && !u->skip && shadow_is_possible(regs) && r->cycles;
 	u->skip -= u->skip > 0;
-	if (counts)
+	if (counts && events_are_known(c, u, rates))
 		c->conf.policy->decide(u->state, &a, &ruling);
+	else if (counts)
+		ruling.why = "it is not known what exits would cost";
 	verdict_fill(c, u, rates, r, &a, &ruling, out);
 	if (ruling.mode != u->mode) {
 		out->switched = true;

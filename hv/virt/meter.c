@@ -39,7 +39,7 @@ enum { BEGIN_SAMPLE = 1, BEGIN_WINDOW = 2 };
 /* That one lasts, over exits in quick succession, such as a tick's. */
 #define SAMPLE_LEAST_US 1000u
 #define CHANGE_MS	8u   /* that one waits for its address space, at most */
-#define CHANGES_MOST	4u   /* ... and so many changes to others: then it takes that one */
+#define WRITES_MOST	16u  /* ... and so many writes of CR3: then it takes that one */
 #define HURRY_SAMPLES	4u   /* that do not wait for what was spent */
 #define WAIT_MS		160u /* for what was spent, at most */
 #define TRACE_MS	50u
@@ -449,7 +449,6 @@ static void adapt(struct vcpu *v, const struct tf_verdict *d)
 	m->hurry = HURRY_SAMPLES;
 	m->sample_at = m->now;
 	m->skip = 0;
-	m->waits = false;
 }
 
 /* `leaves`: the exit is the one by which an address space leaves its shadow tables. */
@@ -620,10 +619,10 @@ static void look_later(struct vcpu *v)
 		m->look = 0;
 		return;
 	}
-	if (m->waits)
-		sample = m->sample_began + ms(CHANGE_MS);
 	if (m->source->begin && sample < m->pace.free_at && !m->hurry)
 		sample = m->pace.free_at;
+	if (m->waits)
+		sample = m->sample_began + ms(CHANGE_MS);
 	if (window < m->pace.free_at)
 		window = m->pace.free_at;
 	if (m->source->begin && sample < at)
@@ -669,17 +668,15 @@ static void begin_later(struct vcpu *v, bool common)
 	if (!v->shadow && !m->window.open && (m->follows || m->now >= m->window_at))
 		m->begins |= BEGIN_WINDOW;
 	m->follows = false;
-	if (!m->source->begin || !common || m->samples || m->now < m->sample_at)
-		return;
-	if (m->waits && m->now - m->sample_began < ms(CHANGE_MS))
+	if (!m->source->begin || !common || m->samples || m->waits || m->now < m->sample_at)
 		return;
 	if (m->skip) {
 		m->skip--;
-	} else if (m->waits || m->hurry || chance(m, 2)) {
+	} else if (chance(m, 2)) {
 		m->begins |= BEGIN_SAMPLE;
 	} else {
 		m->waits = true;
-		m->changes = 0;
+		m->writes = 0;
 		m->waits_for = v->guest.cr3 & CR3_SPACE;
 		m->sample_began = m->now;
 		virt_intercept(v);
@@ -711,6 +708,8 @@ void meter_exit(struct vcpu *v)
 	}
 	if (!m->timer)
 		timer_set(v);
+	if (m->waits && common && !v->goes_over && m->now - m->sample_began >= ms(CHANGE_MS))
+		m->begins |= BEGIN_SAMPLE;
 	if ((pace_is_free(&m->pace, m->now) || m->hurry) && !v->goes_over)
 		begin_later(v, common);
 	look_later(v);
@@ -752,16 +751,17 @@ static void space_changes(struct vcpu *v)
 
 void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 {
+	struct meter *m = &v->meter;
 	bool changes = (from ^ to) & CR3_SPACE;
 
-	if (!v->meter.samples && !changes)
+	if (!m->samples && !m->waits && !changes)
 		return;
 	clock_set(v);
-	if (v->meter.samples)
+	if (m->samples)
 		sample_end(v);
-	if (v->meter.waits && changes &&
-	    ((to & CR3_SPACE) == v->meter.waits_for || ++v->meter.changes >= CHANGES_MOST))
-		v->meter.begins |= BEGIN_SAMPLE;
+	if (m->waits &&
+	    (++m->writes >= WRITES_MOST || (changes && (to & CR3_SPACE) == m->waits_for)))
+		m->begins |= BEGIN_SAMPLE;
 	if (changes && cmdline.grain == TF_GRAIN_SPACE)
 		space_changes(v);
 }

@@ -57,17 +57,17 @@ struct meter {
 	uint64_t exit_spent, exit_stolen;
 	struct meter_part exit_work;
 
-	bool own;	      /* the current exit is the meter's alone */
-	bool samples;	      /* a sample is under way */
-	uint8_t begins;	      /* what begins with the next entry */
-	bool waits;	      /* a sample is to begin when the guest comes back to waits_for */
-	uint64_t waits_for;   /* an address space */
-	unsigned int changes; /* to others, since then */
-	bool follows;	      /* a window was cut short by one, and begins anew */
-	bool followed;	      /* ... and had done so already */
-	bool armed;	      /* the real timer is set to `timer` */
-	uint64_t timer;	      /* host TSC, for guests that do not exit; 0: none */
-	unsigned int skip;    /* exits to let pass before the next sample */
+	bool own;	     /* the current exit is the meter's alone */
+	bool samples;	     /* a sample is under way */
+	uint8_t begins;	     /* what begins with the next entry */
+	bool waits;	     /* a sample is to begin when the guest comes back to waits_for */
+	uint64_t waits_for;  /* an address space */
+	unsigned int writes; /* of CR3, since then */
+	bool follows;	     /* a window was cut short by one, and begins anew */
+	bool followed;	     /* ... and had done so already */
+	bool armed;	     /* the real timer is set to `timer` */
+	uint64_t timer;	     /* host TSC, for guests that do not exit; 0: none */
+	unsigned int skip;   /* exits to let pass before the next sample */
 	uint64_t random;
 
 	uint64_t due;	    /* the reading ends */

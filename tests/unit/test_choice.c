@@ -669,6 +669,26 @@ static void quiet_work(void **state)
 	}
 }
 
+/* Misses alone decide nothing: of what was not looked for it is not known that it costs nothing. */
+static void unseen_events(void **state)
+{
+	(void)state;
+	for (unsigned int grain = 0; grain < 2; grain++) {
+		struct rig *g = start_choice((enum tf_grain)grain, "cost");
+		struct tf_reading misses = {
+			.cycles = 1000000, .counted_cycles = 1000000, .tlb_misses = 2000};
+		bool switched = false;
+		load(g, 0, 0);
+		for (unsigned int k = 0; k < 1000; k++)
+			assert_false(note(g, 0, &misses).switched);
+		misses.event_cycles = misses.cycles;
+		for (unsigned int k = 0; k < 100 && !switched; k++)
+			switched = note(g, 0, &misses).switched;
+		assert_true(switched);
+		end(g);
+	}
+}
+
 /* Two spaces on one vCPU, one chases and one forks: each gets its own mode, and nobody is watched
  * when none wants shadow tables. */
 static void two_spaces(void **state)
@@ -752,6 +772,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(filling_is_paid_for),
 		cmocka_unit_test(unseen_rates_stay),
 		cmocka_unit_test(quiet_work),
+		cmocka_unit_test(unseen_events),
 		cmocka_unit_test(two_spaces),
 	};
 

@@ -92,7 +92,7 @@ static void sample_end(struct rig *g, unsigned int cpu)
 
 static struct tf_verdict verdict(struct rig *g, unsigned int cpu)
 {
-	const struct tf_reading r = {.cycles = 1};
+	const struct tf_reading r = {.cycles = 1, .event_cycles = 2 * KHZ};
 	struct tf_verdict v;
 
 	tf_choice_note(g->hw.cpu[cpu].v, &g->hw.cpu[cpu].r, &r, &v);
