@@ -133,6 +133,8 @@ for grain in vm space; do
 	step "auto/$grain/bare" 300 build/twofold run --kernel build/baretest.elf --mode auto --cpus 2 \
 		--mem 256M --timeout 280 --grain $grain --policy random --stats $logs/auto-$grain-bare.json
 done
+! runs shadow meter/mprotect ||
+	step meter/mprotect 320 scripts/meter.sh mprotect=20000 $logs/meter-mprotect
 step nodes/host 400 scripts/hostnodes.sh $logs/hostnodes
 
 two="0: CPUs '0-1', 256 MiB, distances 10 20
