@@ -26,7 +26,7 @@ struct unit {
 	struct rates rates;
 	struct footprint at;
 	uint32_t skip;	  /* readings to come that a change of mode fell into */
-	uint64_t to_fill; /* faults that the last change still has to cost, in 256ths */
+	uint64_t to_fill; /* faults that the last change may still cost, in 256ths */
 	uint64_t fill;	  /* predicted cycles of one */
 	/* Shadow mode's exits as predicted from the rates and as they were. */
 	uint64_t predicted, actual;

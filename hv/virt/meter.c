@@ -1,6 +1,6 @@
 /* The meter of a vCPU: when it reads what, and the intercepts that this takes.
  *
- * A *reading* is what the vCPU did in about PERIOD_MS: time, exits and their cycles as they are
+ * A *reading* is what the vCPU did in some 20 to 80 ms: time, exits and their cycles as they are
  * counted anyway, and
  *  - page faults, CR3 writes and INVLPGs of the guest. On a shadow root they exit and are counted
  *    all. On a nested root they exit in a *window* (virt/pace.h) only, and the reading tells how
@@ -10,12 +10,13 @@
  * accessed bits between an entry and the next exit that nested mode would have had as well, but for
  * those right behind it, such as a timer tick's: it would be the kernel that was looked at. Which
  * entry is left to chance, lest it always be the one after a timer tick; half of the samples begin
- * when the guest next comes back to its address space, for a process that seldom exits may do so
- * only where its time on the CPU ends. A CR3 write, which loses the TLB too, ends a sample in
- * either mode, and so exits meanwhile.
+ * when the guest next comes back to its address space (or soon, if it does not), for a process that
+ * seldom exits may do so only where its time on the CPU ends. A CR3 write, which loses the TLB too,
+ * ends a sample in either mode, and so exits meanwhile.
  *
  * Nothing wakes the guest for it but a timer, for guests that never exit. All that the meter does
- * costs, and what can wait, waits until the budget allows it.
+ * costs, and what can wait, waits until the budget allows it, but for some credit where the work
+ * seems to have changed.
  *
  * SPDX-License-Identifier: BSD-2-Clause */
 #include "virt/meter.h"
@@ -431,7 +432,7 @@ static uint64_t period(const struct vcpu *v, const struct tf_verdict *d)
 	return due < ms(PERIOD_MS) ? ms(PERIOD_MS) : due > ms(QUIET_MS) ? ms(QUIET_MS) : due;
 }
 
-/* What a verdict on nested tables says of how to go on metering. */
+/* What a verdict says of how to go on metering. */
 static void adapt(struct vcpu *v, const struct tf_verdict *d)
 {
 	struct meter *m = &v->meter;
@@ -442,10 +443,12 @@ static void adapt(struct vcpu *v, const struct tf_verdict *d)
 	m->known_ppm = d->nested_ppm;
 	if (was_quiet && !m->quiet)
 		m->window_at = m->now;
-	/* The work seems to have changed: a few samples more now, on credit. */
+	/* The work seems to have changed: a few samples more now, and a window, on credit, which is
+	 * given again when it was paid back. */
 	if (v->shadow || m->quiet || !more || !m->source->begin ||
-	    m->pace.free_at > m->now + ms(QUIET_MS))
+	    m->now < m->hurried + ms(WAIT_MS) || m->pace.free_at > m->now + ms(QUIET_MS))
 		return;
+	m->hurried = m->now;
 	m->hurry = HURRY_SAMPLES;
 	m->sample_at = m->now;
 	m->skip = 0;
@@ -509,10 +512,13 @@ static void sample_end(struct vcpu *v)
 		m->skip = 0;
 	}
 	spend(v, x86_rdtsc() - began);
-	if (m->due > m->now + ms(PERIOD_MS)) { /* what it found holds from now on */
+	if (m->due <= m->now + ms(PERIOD_MS))
+		return;
+	m->due = m->now + ms(SOON_MS);
+	m->timer = 0;
+	if (m->quiet && !v->shadow && !m->covered) { /* what it found holds from now on */
 		restart(v);
 		m->untold = 0;
-		m->due = m->now + ms(SOON_MS);
 	}
 }
 
@@ -623,7 +629,7 @@ static void look_later(struct vcpu *v)
 		sample = m->pace.free_at;
 	if (m->waits)
 		sample = m->sample_began + ms(CHANGE_MS);
-	if (window < m->pace.free_at)
+	if (window < m->pace.free_at && !m->hurry)
 		window = m->pace.free_at;
 	if (m->source->begin && sample < at)
 		at = sample;
@@ -639,7 +645,6 @@ static void timer_set(struct vcpu *v)
 	uint64_t left = m->due > m->now ? m->due - m->now : 0;
 
 	m->timer = v->exit_tsc + left + ms(TIMER_MS);
-	virt_timer_arm(v);
 }
 
 void meter_start(struct vcpu *v)
@@ -653,11 +658,12 @@ void meter_start(struct vcpu *v)
 	m->source = pmc_start(&m->pmc, &cpu) ? &counters : &sampling;
 	m->pace.wait_most = ms(WAIT_MS);
 	m->event_cost = 3 * vm.costs.exit;
-	m->due = ms(PERIOD_MS);
+	m->period = m->due = ms(PERIOD_MS);
 	m->window_at = chance(m, ms(PERIOD_MS) / 2);
 	restart(v);
 	look_later(v);
 	timer_set(v);
+	virt_timer_arm(v);
 }
 
 /* What is to begin with the next entry. */
@@ -665,7 +671,7 @@ static void begin_later(struct vcpu *v, bool common)
 {
 	struct meter *m = &v->meter;
 
-	if (!v->shadow && !m->window.open && (m->follows || m->now >= m->window_at))
+	if (!v->shadow && !m->window.open && !m->covered && (m->follows || m->now >= m->window_at))
 		m->begins |= BEGIN_WINDOW;
 	m->follows = false;
 	if (!m->source->begin || !common || m->samples || m->waits || m->now < m->sample_at)
@@ -706,8 +712,13 @@ void meter_exit(struct vcpu *v)
 		m->due = m->now + m->period;
 		m->timer = 0;
 	}
-	if (!m->timer)
+	if (!m->timer) {
 		timer_set(v);
+		/* (If it has just fired, its work comes next, and arms it. What is due by now would
+		 * make it fire once more.) */
+		if (!v->timer_fired)
+			virt_timer_arm(v);
+	}
 	if (m->waits && common && !v->goes_over && m->now - m->sample_began >= ms(CHANGE_MS))
 		m->begins |= BEGIN_SAMPLE;
 	if ((pace_is_free(&m->pace, m->now) || m->hurry) && !v->goes_over)
@@ -726,6 +737,7 @@ void meter_sleep(struct vcpu *v)
 void meter_wake(struct vcpu *v)
 {
 	timer_set(v);
+	virt_timer_arm(v);
 }
 
 /* With grain=space a reading belongs to one address space. */
@@ -768,10 +780,16 @@ void meter_cr3(struct vcpu *v, uint64_t from, uint64_t to)
 
 void meter_root(struct vcpu *v)
 {
-	if (v->meter.source) {
+	struct meter *m = &v->meter;
+
+	if (m->source) {
 		clock_set(v);
 		leave_out(v, false);
+		if (m->due > m->now + ms(PERIOD_MS)) {
+			m->due = m->now + ms(PERIOD_MS);
+			m->timer = 0;
+		}
 	}
-	v->meter.window.open = false;
-	v->meter.look = 0;
+	m->window.open = false;
+	m->look = 0;
 }

@@ -73,7 +73,8 @@ struct meter {
 	uint64_t due;	    /* the reading ends */
 	uint64_t period;    /* of the next one */
 	uint64_t known_ppm; /* what nested tables lose, by the last one */
-	unsigned int hurry; /* samples that do not wait for the budget */
+	unsigned int hurry; /* samples that do not wait for the budget, */
+	uint64_t hurried;   /* and when they were granted last */
 	/* Of what no reading was told yet. On nested tables the next one stands for that time, on
 	 * shadow tables, where all is counted, this is a part of it. */
 	uint64_t untold;

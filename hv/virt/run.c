@@ -63,8 +63,6 @@ void virt_timer_arm(struct vcpu *v)
 {
 	uint64_t at = v->guest_deadline;
 
-	if (v->timer_fired)
-		return; /* what is due is done first, and then the next is set */
 	if (v->index == 0) {
 		at = sooner(at, next_report);
 		at = sooner(at, next_regroup);
